@@ -1,0 +1,1 @@
+"""The native core. Bytes and numbers cross this border, never domain objects."""

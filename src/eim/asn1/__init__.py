@@ -1,0 +1,1 @@
+"""The wire: one description of each message, its DER both ways."""

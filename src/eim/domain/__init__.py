@@ -1,0 +1,1 @@
+"""Frozen values and pure functions: what the words of the house mean."""

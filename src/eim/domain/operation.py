@@ -1,0 +1,61 @@
+"""An operation: what an operator asked of one eUICC, and how it may move."""
+
+from enum import StrEnum
+from typing import Final
+
+from eim.errors import Conflict
+
+
+class Kind(StrEnum):
+    ENABLE = "enable"
+    DISABLE = "disable"
+    DELETE = "delete"
+    LIST_PROFILES = "listProfileInfo"
+    DATA_REQUEST = "ipaEuiccDataRequest"
+
+
+SIGNED: Final = frozenset({Kind.ENABLE, Kind.DISABLE, Kind.DELETE, Kind.LIST_PROFILES})
+CHANGING: Final = frozenset({Kind.ENABLE, Kind.DISABLE, Kind.DELETE})
+
+
+class State(StrEnum):
+    ACCEPTED = "accepted"
+    SEALED = "sealed"
+    OUT = "out"
+    IN_DOUBT = "in_doubt"
+    DONE = "done"
+    FAILED = "failed"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+
+
+ENDED: Final = frozenset({State.DONE, State.FAILED, State.WITHDRAWN, State.EXPIRED})
+
+# An end is an end only when the card can't act any more (design 3.3). done -> failed is the rollback whose
+# first result we already had: the card took it back before our acknowledgement reached it (SGP.32 section 3.3.2).
+_NEXT: Final = {
+    State.ACCEPTED: {State.SEALED, State.WITHDRAWN, State.EXPIRED, State.FAILED},
+    State.SEALED: {State.OUT, State.ACCEPTED, State.WITHDRAWN, State.EXPIRED, State.DONE, State.FAILED},
+    State.OUT: {State.DONE, State.FAILED, State.IN_DOUBT},
+    State.IN_DOUBT: {State.DONE, State.FAILED},
+    State.DONE: {State.FAILED},
+    State.FAILED: set[State](),
+    State.WITHDRAWN: set[State](),
+    State.EXPIRED: set[State](),
+}
+
+
+def move(now: State, to: State) -> State:
+    """`to`, when an operation in state `now` may go there. Raises Conflict otherwise."""
+    if to not in _NEXT[now]:
+        raise Conflict(f"the operation is {now.value} and can't become {to.value}")
+    return to
+
+
+class Priority:
+    """The smaller goes first; within one, in the order placed."""
+
+    RECOVERY: Final = 0  # what clears a doubt overtakes everything
+    INTRODUCTION: Final = 10  # a card's first data request and inventory
+    URGENT: Final = 50
+    NORMAL: Final = 100

@@ -1,0 +1,106 @@
+"""Everything this package raises on purpose. `code` is public: documented, stable, never reused."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class EimError(Exception):
+    """The root. Raise one of the three kinds below, never this."""
+
+    code: ClassVar[str] = "internal"
+
+
+class Refused(EimError):
+    """The caller must change the request: 4xx. The text says what to do and holds no secret."""
+
+    code = "refused"
+
+
+class PeerFault(EimError):
+    """A device or a server broke the protocol: recorded, never retried as it is."""
+
+    code = "peer-fault"
+
+
+class Unavailable(EimError):
+    """Nobody's fault, try again later: 503 and Retry-After."""
+
+    code = "unavailable"
+
+
+class BadConfiguration(Refused):
+    """The configuration can't be used; the text names the setting and what to write instead."""
+
+    code = "bad-configuration"
+
+
+class InvalidEid(Refused):
+    code = "invalid-eid"
+
+
+class InvalidIccid(Refused):
+    code = "invalid-iccid"
+
+
+class NotFound(Refused):
+    """Also what belongs to another tenant: the two are told apart nowhere."""
+
+    code = "not-found"
+
+
+class Conflict(Refused):
+    code = "conflict"
+
+
+class Forbidden(Refused):
+    code = "forbidden"
+
+
+class Unauthenticated(Refused):
+    code = "unauthenticated"
+
+
+class InvalidRequest(Refused):
+    code = "invalid-request"
+
+
+class InvalidLines(Refused):
+    """A list of which some lines can't be taken; nothing of it was. `lines` has one text a bad line."""
+
+    code = "invalid-lines"
+
+    def __init__(self, message: str, lines: Sequence[tuple[int, str]]) -> None:
+        super().__init__(message)
+        self.lines = tuple(lines)
+
+
+class EmptyPackage(Refused):
+    code = "empty-package"
+
+
+class CounterExhausted(Refused):
+    """The association's counter is used up (8,388,607): renew the association."""
+
+    code = "counter-exhausted"
+
+
+class KeyUnusable(Refused):
+    """A key file that is missing, unreadable, of another curve, or published for tests."""
+
+    code = "key-unusable"
+
+
+class Malformed(PeerFault):
+    """Octets that are no message of the protocol: HTTP 400, and never the decoder's inner text."""
+
+    code = "malformed"
+
+
+class UntrustedCertificate(PeerFault):
+    """A chain that doesn't lead to a configured root by the rules of SGP.22 section 4.5.2."""
+
+    code = "untrusted-certificate"
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database-unavailable"

@@ -1,0 +1,1 @@
+"""Adapter: who signs, and what the TLS port shows."""

@@ -1,0 +1,1 @@
+"""Sans-IO: bytes and values in, bytes and values out."""

@@ -1,0 +1,1 @@
+"""What the eIM does; the only layer that opens transactions."""

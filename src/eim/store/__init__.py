@@ -1,0 +1,8 @@
+"""SQL, one module a table family. Functions take a connection, so the service owns the transaction."""
+
+from typing import TypeAlias
+
+from asyncpg import Connection, Record
+from asyncpg.pool import PoolConnectionProxy
+
+Db: TypeAlias = "Connection[Record] | PoolConnectionProxy[Record]"
