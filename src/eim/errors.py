@@ -64,6 +64,34 @@ class InvalidRequest(Refused):
     code = "invalid-request"
 
 
+class BodyTooLarge(Refused):
+    code = "body-too-large"
+
+
+class UnsupportedMediaType(Refused):
+    code = "unsupported-media-type"
+
+
+class MethodNotAllowed(Refused):
+    """The resource exists but has no such verb. `allowed` names those it has."""
+
+    code = "method-not-allowed"
+
+    def __init__(self, message: str, allowed: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allowed = tuple(allowed)
+
+
+class KeyReused(Conflict):
+    """An idempotency key that came before with another request."""
+
+    code = "idempotency-key-reused"
+
+
+class InvalidCursor(InvalidRequest):
+    code = "invalid-cursor"
+
+
 class InvalidLines(Refused):
     """A list of which some lines can't be taken; nothing of it was. `lines` has one text a bad line."""
 
@@ -97,9 +125,16 @@ class Malformed(PeerFault):
 
 
 class UntrustedCertificate(PeerFault):
-    """A chain that doesn't lead to a configured root by the rules of SGP.22 section 4.5.2."""
+    """A chain that doesn't lead to a configured root by the rules of SGP.22 section 4.5.2.
+
+    `reason` is public and stable: `<who>-<fault>` as `protocol.certificates` lists them.
+    """
 
     code = "untrusted-certificate"
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class DatabaseUnavailable(Unavailable):

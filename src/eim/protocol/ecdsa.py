@@ -11,7 +11,10 @@ from typing import Final, Protocol
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from eim.errors import Malformed
@@ -116,7 +119,10 @@ def verify(key: PublicKey, message: bytes, signature: bytes, provider: Provider 
     if len(signature) != SIGNATURE_SIZE:
         return False
     order = _ORDER[key.curve]
-    halves = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    halves = (
+        int.from_bytes(signature[:32], "big"),
+        int.from_bytes(signature[32:], "big"),
+    )
     return all(1 <= half < order for half in halves) and provider.verify(key, message, signature)
 
 
