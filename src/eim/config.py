@@ -1,0 +1,241 @@
+"""The configuration as types. `config_loading` reads it, `config_reference` prints what stands here as documentation.
+
+The setting `name` of a section is `name` under `[section]` in the TOML file and `EIM_SECTION_NAME` in the environment.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from eim.domain.identity import EimIdType
+from eim.protocol.published_keys import Mode
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    JSON = "json"
+    TEXT = "text"
+
+
+class TlsVersion(StrEnum):
+    TLS_1_2 = "1.2"
+    TLS_1_3 = "1.3"
+
+
+class TlsSuites(StrEnum):
+    MODERN = "modern"
+    CONFORMANCE = "conformance"
+
+
+class UnknownEid(StrEnum):
+    NO_PACKAGE = "noEimPackage"
+    NOT_FOUND = "eidNotFound"
+
+
+class Dsn:
+    """A PostgreSQL URL. Its password never shows in `str` or `repr`; `text` is the whole."""
+
+    def __init__(self, text: str) -> None:
+        parts = urlsplit(text)
+        if parts.scheme not in ("postgresql", "postgres"):
+            raise ValueError("no PostgreSQL URL")
+        _ = parts.port  # raises ValueError for a port that is no number
+        self.text = text
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.text)
+        user, colon, _ = parts.netloc.rpartition("@")[0].partition(":")
+        host = parts.netloc.rpartition("@")[2]
+        masked = f"{user}{':***' if colon else ''}@{host}" if user or colon else host
+        secret = ("password", "sslpassword", "passfile")
+        query = [(name, "***" if name in secret else value) for name, value in parse_qsl(parts.query, True)]
+        return f"{parts.scheme}://{masked}{parts.path}" + (f"?{urlencode(query, safe='*/')}" if query else "")
+
+    def __repr__(self) -> str:
+        return f"Dsn({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dsn) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+Connections = Annotated[int, Meta(ge=1, le=500)]
+
+
+class Server(msgspec.Struct, frozen=True):
+    """What all roles share."""
+
+    data_dir: Annotated[
+        Path,
+        Meta(
+            description="Where keys, certificates, the identity and the embedded database are kept. Default: "
+            "`/var/lib/eim/default` for root, otherwise `eim` under `$XDG_DATA_HOME` or `~/.local/share`."
+        ),
+    ]
+    test_mode: Annotated[
+        bool, Meta(description="Allow published test keys and test roots (GSMA SGP.26). Never with real cards.")
+    ] = False
+    log_level: Annotated[LogLevel, Meta(description="The least severe event that is logged.")] = LogLevel.INFO
+    log_format: Annotated[LogFormat, Meta(description="One JSON object a line, or text for people.")] = LogFormat.TEXT
+
+    @property
+    def mode(self) -> Mode:
+        return Mode.TEST if self.test_mode else Mode.PRODUCTION
+
+
+class Database(msgspec.Struct, frozen=True):
+    """The PostgreSQL database. Without any DSN, `eim serve` runs an embedded one under `server.data_dir`."""
+
+    dsn: Annotated[
+        Dsn | None,
+        Meta(
+            description="URL of the database as the owner of the tables: migrates, and serves each role without a DSN."
+        ),
+    ] = None
+    device_dsn: Annotated[Dsn | None, Meta(description="URL for the device role (member of `eim_device`).")] = None
+    operator_dsn: Annotated[Dsn | None, Meta(description="URL for the operator role (member of `eim_operator`).")] = (
+        None
+    )
+    worker_dsn: Annotated[Dsn | None, Meta(description="URL for the worker role (member of `eim_worker`).")] = None
+    schema: Annotated[
+        str, Meta(pattern="^[a-z_][a-z0-9_]{0,62}$", description="The schema of all tables; made when it is missing.")
+    ] = "eim"
+    device_pool: Annotated[Connections, Meta(description="Connections that one device process holds.")] = 8
+    operator_pool: Annotated[Connections, Meta(description="Connections that one operator process holds.")] = 4
+    worker_pool: Annotated[Connections, Meta(description="Connections that one worker process holds.")] = 4
+
+
+class Device(msgspec.Struct, frozen=True):
+    """ESipa: the port that devices reach."""
+
+    host: Annotated[str, Meta(min_length=1, description="The address to listen on.")] = "0.0.0.0"  # noqa: S104 - devices must reach it
+    port: Annotated[Port, Meta(description="The TCP port; 0 takes any free one.")] = 8443
+    tls_certificate: Annotated[
+        Path | None,
+        Meta(
+            description="PEM file: the server's certificate, then its issuers up to but without the root. "
+            "Without it, a CA and a certificate are made and kept under `server.data_dir`."
+        ),
+    ] = None
+    tls_key: Annotated[Path | None, Meta(description="PEM file: the private key of `tls_certificate`.")] = None
+    tls_names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="DNS names and IP addresses for the certificate that is made. "
+            "Default: the host of `identity.fqdn`, this machine's name, `localhost`, `127.0.0.1`, `::1`."
+        ),
+    ] = ()
+    tls_minimum: Annotated[
+        TlsVersion, Meta(description="The oldest TLS version that is spoken. SGP.32 devices need not know 1.3.")
+    ] = TlsVersion.TLS_1_2
+    tls_suites: Annotated[
+        TlsSuites,
+        Meta(
+            description="The TLS 1.2 suites: `modern` is ECDHE-ECDSA with AES-128-GCM and AES-256-GCM; `conformance` "
+            "adds ECDHE-ECDSA-AES128-SHA256 (CBC), which test tools fall back to."
+        ),
+    ] = TlsSuites.MODERN
+    body_limit: Annotated[
+        int,
+        Meta(ge=1024, le=16 * 1024 * 1024, description="The largest request body, in octets; more is answered 413."),
+    ] = 64 * 1024
+    request_deadline: Annotated[
+        Seconds, Meta(description="Seconds within which a request must have come in and been answered.")
+    ] = 30.0
+    handshake_deadline: Annotated[Seconds, Meta(description="Seconds that a TLS handshake may take.")] = 10.0
+    keep_alive: Annotated[Seconds, Meta(description="Seconds that an idle connection is kept.")] = 60.0
+    wait_for_seal: Annotated[
+        float,
+        Meta(ge=0, le=10, description="Seconds that a poll waits for work which is ordered but not signed yet."),
+    ] = 1.5
+    unknown_eid: Annotated[
+        UnknownEid,
+        Meta(description="What an EID nobody onboarded hears. `eidNotFound` tells strangers which EIDs are known."),
+    ] = UnknownEid.NO_PACKAGE
+    strays_limit: Annotated[
+        int, Meta(ge=0, le=10_000_000, description="How many messages that name nobody are kept as evidence.")
+    ] = 10_000
+
+
+class Operator(msgspec.Struct, frozen=True):
+    """REST and the status page: the port that people and their systems reach."""
+
+    host: Annotated[
+        str, Meta(min_length=1, description="The address to listen on. Anything but loopback needs a certificate.")
+    ] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="The TCP port; 0 takes any free one.")] = 8080
+    tls_certificate: Annotated[
+        Path | None, Meta(description="PEM file: the server's certificate, then its issuers. Without it: plain HTTP.")
+    ] = None
+    tls_key: Annotated[Path | None, Meta(description="PEM file: the private key of `tls_certificate`.")] = None
+    public_url: Annotated[
+        Annotated[str, Meta(pattern="^https?://[^/?#]+/?$")] | None,
+        Meta(description="The address that callers use, when a proxy stands in front."),
+    ] = None
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """Assembling and signing packages ahead of the devices' calls."""
+
+    batch: Annotated[int, Meta(ge=1, le=10_000, description="How many eUICCs one round serves at most.")] = 1000
+    seal_ahead: Annotated[
+        int, Meta(ge=1, le=16, description="How many packages are sealed ahead for one eUICC at most.")
+    ] = 3
+    poll_interval: Annotated[
+        Seconds, Meta(description="Seconds between two looks for due work when nobody hints at any.")
+    ] = 1.0
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """Which eUICCs are believed."""
+
+    roots: Annotated[
+        tuple[Path, ...],
+        Meta(description="Files with CI root certificates: DER, or PEM with any number of them."),
+    ] = ()
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who the eIM is to its eUICCs, when `eim keys init` has not said so: read at the first start only."""
+
+    key_name: Annotated[
+        str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$", description="The name of the signing key under `keys/`.")
+    ] = "default"
+    eim_id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=128)] | None,
+        Meta(description="The eimId. Default: the host of `fqdn`; without one, `eim-` and the key's fingerprint."),
+    ] = None
+    eim_id_type: Annotated[
+        EimIdType | None,
+        Meta(description="What `eim_id` is. Default: `fqdn` when it was derived from `fqdn`, otherwise `proprietary`."),
+    ] = None
+    fqdn: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=255)] | None,
+        Meta(description="The host, or host:port, at which devices reach ESipa. Default: `localhost`, `device.port`."),
+    ] = None
+
+
+class Config(msgspec.Struct, frozen=True):
+    """All of it, checked."""
+
+    server: Server
+    database: Database = Database()
+    device: Device = Device()
+    operator: Operator = Operator()
+    worker: Worker = Worker()
+    trust: Trust = Trust()
+    identity: Identity = Identity()
