@@ -88,6 +88,12 @@ class KeyReused(Conflict):
     code = "idempotency-key-reused"
 
 
+class Guarded(Refused):
+    """An order that would cut a card off. It passes with `force` and a reason."""
+
+    code = "guarded"
+
+
 class InvalidCursor(InvalidRequest):
     code = "invalid-cursor"
 

@@ -1,0 +1,248 @@
+"""Operations as an operator handles them: ordered, looked at, withdrawn."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Final
+from uuid import UUID, uuid4
+
+import msgspec
+
+from eim.domain.ids import Bucket, Eid, TenantId, bucket_in, bucket_of, derive_operation_id, format_eid, format_iccid
+from eim.domain.operation import ENDED, State, move
+from eim.errors import Conflict, InvalidRequest, NotFound
+from eim.services import ordering
+from eim.services.lines import MOST_LINES, Problem, Problems, answered_before, remember
+from eim.services.ordering import Decided, Estate, Ordering, Target
+from eim.services.tokens import Caller
+from eim.store import Db, audit, euiccs, events, mailbox, operations, orders, profiles, requests
+from eim.store.audit import Record
+from eim.store.connect import Pool, transaction
+from eim.store.euiccs import Locked
+from eim.store.events import Event
+from eim.store.operations import Filter, Line, Operation, Terms
+from eim.store.orders import Order, Repeat, Share
+from eim.store.requests import Ask
+
+MOST_NAMED: Final = 1000  # an order of more lines is answered with counts only
+_OURS: Final = "eim"
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """One line's operation."""
+
+    position: int
+    eid: Eid
+    operation: UUID
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """What became of a request."""
+
+    order: UUID
+    accepted: int
+    placed: tuple[Placed, ...]  # empty when there are more than MOST_NAMED
+    problems: tuple[Problem, ...]
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How the operations of an order stand."""
+
+    order: Order
+    shares: tuple[Share, ...]
+
+    def by_state(self) -> dict[State, int]:
+        return {state: sum(s.many for s in self.shares if s.state is state) for state in State}
+
+    def by_reason(self) -> dict[str, int]:
+        """The outcomes' reasons, and how often each."""
+        reasons = sorted({share.reason for share in self.shares} - {""})
+        return {reason: sum(s.many for s in self.shares if s.reason == reason) for reason in reasons}
+
+    def oldest_waiting(self) -> datetime | None:
+        """Since when the one that waits longest has been waiting."""
+        return min((share.oldest for share in self.shares if share.state not in ENDED), default=None)
+
+
+class Operations:
+    """Places and withdraws operations. Holds the operator role's pool, nothing else."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def place(self, caller: Caller, asked: Ordering, repeat: Repeat | None) -> Accepted:
+        """Order `asked`, in one transaction: every line, or (OnError.SKIP) the good ones.
+
+        The same request under the same key is answered as before and orders nothing. Raises InvalidRequest,
+        InvalidLines, KeyReused.
+        """
+        ordering.check(asked, datetime.now(UTC))
+        control, problems = uuid4(), Problems()
+        async with transaction(self._pool, tenant=caller.tenant) as db:
+            before = await answered_before(db, caller.tenant, repeat, control, Accepted)
+            if before is not None:
+                return before
+            targets = await _targets(db, caller.tenant, asked)
+            decided = await _decide(db, caller.tenant, asked, targets, problems)
+            settled = problems.settle(asked.on_error, len(targets))
+            lines = await _lines(db, caller.tenant, control, decided)
+            await _insert(db, caller, control, asked, lines)
+            done = _accepted(control, decided, lines, settled)
+            await remember(db, caller.tenant, repeat, done)
+        return done
+
+    async def withdraw(self, caller: Caller, operation: UUID) -> Operation:
+        """Take an operation back; what may be with the card already becomes in_doubt, and is cleared up.
+
+        Again changes nothing. Raises NotFound, and Conflict for what has ended otherwise.
+        """
+        async with transaction(self._pool, tenant=caller.tenant) as db:
+            found = await _read(db, caller.tenant, operation)
+            bucket = bucket_of(found.eid)
+            await euiccs.lock(db, caller.tenant, bucket, [found.eid])
+            await operations.hold_head(db, bucket, found.eid)
+            found = await _read(db, caller.tenant, operation)
+            if not _withdrawn(found):
+                await _withdraw(db, caller, bucket, found)
+                await _tell(db, caller, bucket, found)
+            return await _read(db, caller.tenant, operation)
+
+    async def read(self, caller: Caller, operation: UUID) -> Operation:
+        """One operation. Raises NotFound."""
+        async with transaction(self._pool, tenant=caller.tenant) as db:
+            return await _read(db, caller.tenant, operation)
+
+    async def page(
+        self, caller: Caller, wanted: Filter, before: tuple[datetime, UUID], limit: int
+    ) -> tuple[Operation, ...]:
+        """Those just before `before`, newest first."""
+        async with transaction(self._pool, tenant=caller.tenant) as db:
+            return await operations.page(db, caller.tenant, wanted, before, limit)
+
+    async def progress(self, caller: Caller, order: UUID) -> Progress:
+        """How an order stands. Raises NotFound."""
+        async with transaction(self._pool, tenant=caller.tenant) as db:
+            found = await orders.read(db, caller.tenant, order)
+            if found is None:
+                raise NotFound(f"there is no order {order}")
+            return Progress(found, await orders.progress(db, caller.tenant, order))
+
+
+async def _targets(db: Db, tenant: TenantId, asked: Ordering) -> Sequence[Target]:
+    targets = asked.targets
+    if isinstance(targets, Estate):
+        targets = tuple(Target(format_eid(eid)) for eid in await euiccs.tagged(db, tenant, targets.tag))
+    if not targets:
+        raise InvalidRequest("no eUICC is meant by this order: name one, or a tag that some have")
+    if len(targets) > MOST_LINES:
+        raise InvalidRequest(f"an order has at most {MOST_LINES} lines, this has {len(targets)}: split it by tag")
+    return targets
+
+
+async def _decide(
+    db: Db, tenant: TenantId, asked: Ordering, targets: Sequence[Target], problems: Problems
+) -> list[Decided]:
+    wanted = ordering.read(asked, targets, problems)
+    locked = await _lock(db, tenant, [line.eid for line in wanted])
+    inventory = await profiles.of_many(db, tenant, [(at.bucket, at.eid) for at in locked.values()])
+    return ordering.decide(asked, wanted, locked, inventory, problems)
+
+
+async def _lock(db: Db, tenant: TenantId, eids: Sequence[Eid]) -> Mapping[Eid, Locked]:
+    """Lock their rows in bucket order; who is not the tenant's is missing."""
+    ordered = sorted({(bucket_of(eid), eid) for eid in eids})
+    locked: dict[Eid, Locked] = {}
+    for bucket, group in groupby(ordered, key=lambda at: at[0]):
+        found = await euiccs.lock(db, tenant, bucket, [eid for _, eid in group])
+        locked.update((at.eid, at) for at in found)
+    return locked
+
+
+async def _lines(db: Db, tenant: TenantId, control: UUID, decided: Sequence[Decided]) -> list[Line]:
+    """Rows with their places behind what each eUICC was ordered before, in the order of the lines."""
+    wanted: dict[tuple[Bucket, Eid], int] = {}
+    for line in decided:
+        at = (line.at.bucket, line.at.eid)
+        wanted[at] = wanted.get(at, 0) + 1
+    last = await euiccs.allocate(db, tenant, wanted)
+    following = {eid: last[eid] - many + 1 for (_, eid), many in wanted.items()}
+    lines = []
+    for line in decided:
+        eid, identity = line.at.eid, line.at.identity
+        ident = derive_operation_id(control, line.position, eid)
+        lines.append(Line(line.at.bucket, ident, eid, identity, following[eid], line.iccid))
+        following[eid] += 1
+    return lines
+
+
+async def _insert(db: Db, caller: Caller, control: UUID, asked: Ordering, lines: Sequence[Line]) -> None:
+    """The order, its operations, what the timelines and the audit say of it, and the hint to the workers."""
+    terms = Terms(control, asked.kind, caller.actor, asked.priority, asked.rollback, asked.not_before, asked.expires_at)
+    await orders.insert(db, caller.tenant, control, terms, len(lines))
+    await operations.insert(db, caller.tenant, terms, lines)
+    await events.append(db, caller.tenant, [_accepted_event(caller, asked, line) for line in lines])
+    await audit.write(db, [_record(caller, control, asked, len(lines))])
+    await events.hint(db, [line.bucket for line in lines])
+
+
+def _accepted_event(caller: Caller, asked: Ordering, line: Line) -> Event:
+    data: dict[str, object] = {"operation": str(line.id), "kind": asked.kind.value, "by": caller.actor}
+    if line.iccid is not None:
+        data["iccid"] = format_iccid(line.iccid)
+    if asked.force_reason is not None:
+        data["forced"] = asked.force_reason
+    return Event(line.bucket, line.eid, "operation.accepted", data)
+
+
+def _record(caller: Caller, control: UUID, asked: Ordering, size: int) -> Record:
+    data = {
+        "kind": asked.kind.value,
+        "operations": size,
+        "iccid": asked.iccid,
+        "service_provider": asked.service_provider,
+        "rollback": asked.rollback,
+        "force_reason": asked.force_reason,
+    }
+    return Record(caller.tenant, caller.actor, "order.place", str(control), data)
+
+
+def _accepted(
+    control: UUID, decided: Sequence[Decided], lines: Sequence[Line], problems: tuple[Problem, ...]
+) -> Accepted:
+    placed = [Placed(asked.position, line.eid, line.id) for asked, line in zip(decided, lines, strict=True)]
+    return Accepted(control, len(lines), tuple(placed) if len(placed) <= MOST_NAMED else (), problems)
+
+
+async def _read(db: Db, tenant: TenantId, operation: UUID) -> Operation:
+    bucket = bucket_in(operation)
+    found = await operations.read(db, tenant, bucket, operation) if bucket is not None else None
+    if found is None:
+        raise NotFound(f"there is no operation {operation}")
+    return found
+
+
+def _withdrawn(found: Operation) -> bool:
+    return found.state is State.WITHDRAWN or (found.state is State.IN_DOUBT and found.doubt == "withdrawn")
+
+
+async def _withdraw(db: Db, caller: Caller, bucket: Bucket, found: Operation) -> None:
+    if found.ordered_by == _OURS:
+        raise Conflict("this operation is the eIM's own: it needs the answer, so it can't be withdrawn")
+    if found.state is State.OUT:
+        await operations.doubt(db, caller.tenant, bucket, found.id)
+        await requests.add(db, bucket, found.eid, Ask.RECOVER, "withdrawn")
+        return
+    move(found.state, State.WITHDRAWN)
+    if found.state is State.SEALED:
+        await mailbox.unseal(db, bucket, found.eid)
+    await operations.withdraw(db, caller.tenant, bucket, found.id, caller.actor)
+
+
+async def _tell(db: Db, caller: Caller, bucket: Bucket, found: Operation) -> None:
+    data = {"operation": str(found.id), "was": found.state.value, "by": caller.actor}
+    await events.append(db, caller.tenant, [Event(bucket, found.eid, "operation.withdrawn", data)])
+    record = Record(
+        caller.tenant, caller.actor, "operation.withdraw", str(found.id), {"was": found.state.value}, bucket
+    )
+    await audit.write(db, [record])
+    await events.hint(db, [bucket])

@@ -1,0 +1,177 @@
+"""What operators asked of eUICCs: table `operations`, inserted, listed and withdrawn for the operator."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from asyncpg import Record as Row
+
+from eim.domain.ids import Bucket, Eid, Iccid, IdentityId, TenantId
+from eim.domain.operation import Kind, State
+from eim.store import Db
+
+_CHUNK: Final = 10_000  # lines a statement: each ends well before the connection's command timeout
+
+_INSERT: Final = """
+    INSERT INTO operations (bucket, id, eid, tenant, identity, order_id, ordinal, kind, iccid, rollback, priority,
+                            not_before, expires_at, ordered_by)
+    SELECT u.bucket, u.id, u.eid, $1, u.identity, $2, u.ordinal, $3, u.iccid, $4, $5,
+           coalesce($6::timestamptz, now()), $7, $8
+      FROM unnest($9::smallint[], $10::uuid[], $11::bytea[], $12::smallint[], $13::bigint[], $14::bytea[])
+        AS u (bucket, id, eid, identity, ordinal, iccid)
+"""
+_READ: Final = """
+    SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, priority, state, doubt, outcome, not_before,
+           expires_at, ordered_by, created_at, handed_at, ended_at
+      FROM operations WHERE bucket = $1 AND id = $2 AND tenant = $3
+"""
+_PAGE: Final = """
+    SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, priority, state, doubt, outcome, not_before,
+           expires_at, ordered_by, created_at, handed_at, ended_at
+      FROM operations
+     WHERE tenant = $1 AND (created_at, id) < ($2, $3)
+       AND ($4::text IS NULL OR state = $4)
+       AND ($5::text IS NULL OR kind = $5)
+       AND ($6::uuid IS NULL OR order_id = $6)
+       AND ($7::bytea IS NULL OR (bucket = $8 AND eid = $7))
+     ORDER BY created_at DESC, id DESC LIMIT $9
+"""
+# The head's row is held first, so that nothing is handed out between looking and deciding.
+_HOLD_HEAD: Final = "SELECT handed_at FROM mailbox WHERE bucket = $1 AND eid = $2 FOR UPDATE"
+_WITHDRAW: Final = """
+    UPDATE operations SET state = 'withdrawn', ended_at = now(), outcome = $4
+     WHERE bucket = $1 AND id = $2 AND tenant = $3 AND state = 'accepted'
+"""
+_DOUBT: Final = """
+    UPDATE operations SET state = 'in_doubt', doubt = 'withdrawn'
+     WHERE bucket = $1 AND id = $2 AND tenant = $3 AND state = 'out'
+"""
+_BY_STATE: Final = "SELECT state, count(*) AS many FROM operations WHERE tenant = $1 GROUP BY state"
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What the operations of one request have in common."""
+
+    order_id: UUID | None  # None: the eIM's own
+    kind: Kind
+    ordered_by: str
+    priority: int
+    rollback: bool = False
+    not_before: datetime | None = None  # None: now
+    expires_at: datetime | None = None
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What they differ in."""
+
+    bucket: Bucket
+    id: UUID
+    eid: Eid
+    identity: IdentityId
+    ordinal: int
+    iccid: Iccid | None = None
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Each None lets everything pass."""
+
+    state: State | None = None
+    kind: Kind | None = None
+    order: UUID | None = None
+    at: tuple[Bucket, Eid] | None = None
+
+
+class Operation(msgspec.Struct, frozen=True):
+    id: UUID
+    eid: Eid
+    order_id: UUID | None
+    ordinal: int
+    kind: Kind
+    iccid: Iccid | None
+    rollback: bool
+    priority: int
+    state: State
+    doubt: str | None
+    outcome: Mapping[str, object] | None
+    not_before: datetime
+    expires_at: datetime | None
+    ordered_by: str
+    created_at: datetime
+    handed_at: datetime | None
+    ended_at: datetime | None
+
+
+async def insert(db: Db, tenant: TenantId, terms: Terms, lines: Sequence[Line]) -> None:
+    """Insert one operation a line, in statements of many lines."""
+    common = (tenant, terms.order_id, terms.kind.value, terms.rollback, terms.priority)
+    for start in range(0, len(lines), _CHUNK):
+        some = lines[start : start + _CHUNK]
+        columns = (
+            [line.bucket for line in some],
+            [line.id for line in some],
+            [line.eid for line in some],
+            [line.identity for line in some],
+            [line.ordinal for line in some],
+            [line.iccid for line in some],
+        )
+        await db.execute(_INSERT, *common, terms.not_before, terms.expires_at, terms.ordered_by, *columns)
+
+
+async def read(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> Operation | None:
+    """One operation; None when the tenant has none of this id."""
+    row = await db.fetchrow(_READ, bucket, operation, tenant)
+    return _operation(row) if row else None
+
+
+async def page(
+    db: Db, tenant: TenantId, wanted: Filter, before: tuple[datetime, UUID], limit: int
+) -> tuple[Operation, ...]:
+    """Those just before `before`, newest first."""
+    bucket, eid = wanted.at or (None, None)
+    state = wanted.state.value if wanted.state else None
+    kind = wanted.kind.value if wanted.kind else None
+    rows = await db.fetch(_PAGE, tenant, *before, state, kind, wanted.order, eid, bucket, limit)
+    return tuple(_operation(row) for row in rows)
+
+
+async def hold_head(db: Db, bucket: Bucket, eid: Eid) -> None:
+    """Keep the eUICC's mailbox still until the transaction ends. Lock the eUICC before."""
+    await db.execute(_HOLD_HEAD, bucket, eid)
+
+
+async def withdraw(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID, actor: str) -> None:
+    """accepted -> withdrawn."""
+    await db.execute(_WITHDRAW, bucket, operation, tenant, {"reason": "withdrawn", "by": actor})
+
+
+async def doubt(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> None:
+    """out -> in_doubt: the card may act on it still, so nobody may say that it ended."""
+    await db.execute(_DOUBT, bucket, operation, tenant)
+
+
+async def by_state(db: Db, tenant: TenantId) -> dict[State, int]:
+    return {State(r["state"]): r["many"] for r in await db.fetch(_BY_STATE, tenant)}
+
+
+def _operation(row: Row) -> Operation:
+    return Operation(
+        row["id"],
+        Eid(row["eid"]),
+        row["order_id"],
+        row["ordinal"],
+        Kind(row["kind"]),
+        Iccid(row["iccid"]) if row["iccid"] else None,
+        row["rollback"],
+        row["priority"],
+        State(row["state"]),
+        row["doubt"],
+        row["outcome"],
+        row["not_before"],
+        row["expires_at"],
+        row["ordered_by"],
+        row["created_at"],
+        row["handed_at"],
+        row["ended_at"],
+    )

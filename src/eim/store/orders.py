@@ -1,0 +1,87 @@
+"""The requests that placed operations: tables `orders` and, for the same request again, `requests_seen`."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from eim.domain.ids import TenantId
+from eim.domain.operation import State
+from eim.store import Db
+from eim.store.operations import Terms
+
+_INSERT: Final = "INSERT INTO orders (id, tenant, kind, size, ordered_by) VALUES ($1, $2, $3, $4, $5)"
+_READ: Final = "SELECT id, kind, size, ordered_by, created_at FROM orders WHERE id = $1 AND tenant = $2"
+_PROGRESS: Final = """
+    SELECT state, coalesce(outcome ->> 'reason', '') AS reason, count(*) AS many, min(not_before) AS oldest
+      FROM operations WHERE tenant = $1 AND order_id = $2 GROUP BY 1, 2
+"""
+# A second request with the key waits here until the first commits or rolls back.
+_CLAIM: Final = """
+    INSERT INTO requests_seen (tenant, key, control, request_hash) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (tenant, key) DO NOTHING
+ RETURNING control
+"""
+_KNOWN: Final = "SELECT request_hash, answer FROM requests_seen WHERE tenant = $1 AND key = $2"
+_REMEMBER: Final = "UPDATE requests_seen SET answer = $3 WHERE tenant = $1 AND key = $2"
+
+
+class Order(msgspec.Struct, frozen=True):
+    id: UUID
+    kind: str
+    size: int
+    ordered_by: str
+    created_at: datetime
+
+
+class Share(msgspec.Struct, frozen=True):
+    """How many operations of an order stand in one state for one reason."""
+
+    state: State
+    reason: str  # of the outcome; '' while there is none
+    many: int
+    oldest: datetime  # the earliest not_before among them
+
+
+class Repeat(msgspec.Struct, frozen=True):
+    """How a request says that it may be the same again."""
+
+    key: str
+    request_hash: bytes  # SHA-256 of what was asked
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What was asked under a key, and the answer."""
+
+    request_hash: bytes
+    answer: object
+
+
+async def insert(db: Db, tenant: TenantId, order: UUID, terms: Terms, size: int) -> None:
+    """Add the order itself; its operations carry its id."""
+    await db.execute(_INSERT, order, tenant, terms.kind.value, size, terms.ordered_by)
+
+
+async def read(db: Db, tenant: TenantId, order: UUID) -> Order | None:
+    row = await db.fetchrow(_READ, order, tenant)
+    return Order(row["id"], row["kind"], row["size"], row["ordered_by"], row["created_at"]) if row else None
+
+
+async def progress(db: Db, tenant: TenantId, order: UUID) -> tuple[Share, ...]:
+    """How its operations stand."""
+    rows = await db.fetch(_PROGRESS, tenant, order)
+    return tuple(Share(State(r["state"]), r["reason"], r["many"], r["oldest"]) for r in rows)
+
+
+async def claim(db: Db, tenant: TenantId, repeat: Repeat, control: UUID) -> Answered | None:
+    """Take the key for this transaction; what was answered before, when it is taken already."""
+    if await db.fetchval(_CLAIM, tenant, repeat.key, control, repeat.request_hash) is not None:
+        return None
+    row = await db.fetchrow(_KNOWN, tenant, repeat.key)
+    return Answered(row["request_hash"], row["answer"]) if row else None
+
+
+async def remember(db: Db, tenant: TenantId, repeat: Repeat, answer: object) -> None:
+    """Keep the answer (JSON values) for the same request again."""
+    await db.execute(_REMEMBER, tenant, repeat.key, answer)
