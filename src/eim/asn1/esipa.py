@@ -1,11 +1,31 @@
 """The ESipa messages around packages, results and notifications (SGP.32 section 6.3.2)."""
 
 from enum import StrEnum
+from typing import Any, Final
 
 import msgspec
+from msgspec import structs
 
-from eim.asn1.data import DataError, DataResponse
-from eim.asn1.results import PackageResult
+from eim.asn1 import der
+from eim.asn1.data import (
+    DATA_TAG,
+    NOTIFICATIONS,
+    RETRIEVED,
+    DataError,
+    DataResponse,
+    RetrievedNotifications,
+    read_data_response,
+    write_data_response,
+)
+from eim.asn1.der import Node
+from eim.asn1.kinds import Integer, Null, Octets
+from eim.asn1.package_results import TAG as RESULT_TAG
+from eim.asn1.package_results import read_package_result, write_package_result
+from eim.asn1.packages import EID, TRANSACTION
+from eim.asn1.results import ErrorSigned, ErrorUnsigned, PackageResult, ResultSigned
+from eim.asn1.rsp import TAGS as NOTIFICATION_TAGS
+from eim.asn1.schema import Member, Opaque, Sequence, Tagged
+from eim.errors import Malformed
 
 
 class TriggerResult(msgspec.Struct, frozen=True):
@@ -74,3 +94,220 @@ class HandleNotification(msgspec.Struct, frozen=True):
 
     content: bytes | ProvideEimPackageResult  # bytes: one PendingNotification TLV
     carrier: Carrier = Carrier.PROVIDE
+
+
+PROVIDE_TAG: Final = 0xBF50
+HANDLE_TAG: Final = 0xBF3D
+TRIGGER_TAG: Final = 0xBF54
+_ERROR_TAG: Final = 0xA0
+_BARE_ERROR_TAG: Final = 0x02  # v1.0.1 and v1.1
+_V1_0_1_TAG: Final = 0xA1
+
+POLL: Final = Tagged(
+    0xBF4F,
+    Sequence(
+        GetEimPackageRequest,
+        (
+            Member("eid", EID),
+            Member("state_change", Tagged(0x80, Null()), False),
+            Member("cause", Tagged(0x81, Integer()), None),
+            Member("plmn", Tagged(0x82, Octets(3, 3)), None),
+        ),
+    ),
+)
+
+POLL_V1_0_1: Final = Tagged(
+    0xBF4F,
+    Sequence(
+        GetEimPackageRequestV101,
+        (
+            Member("eid", EID),
+            Member("state_change", Tagged(0x80, Null()), False),
+            Member("plmn", Tagged(0x81, Octets(3, 3)), None),
+        ),
+    ),
+)
+
+_RESPONSE_ERROR: Final = Sequence(
+    ResponseError,
+    (
+        Member("transaction_id", Tagged(0x80, TRANSACTION), None),
+        Member("code", Tagged(0x02, Integer())),
+    ),
+)
+
+
+class _DownloadError(msgspec.Struct, frozen=True):
+    reason: int | None = None  # there since v1.1
+    response: bytes | None = None
+
+
+_DOWNLOAD_ERROR: Final = Tagged(
+    der.SEQUENCE,
+    Sequence(
+        _DownloadError,
+        (
+            Member("reason", Tagged(0x80, Integer()), None),
+            Member("response", Tagged(0x04, Octets()), None),
+        ),
+    ),
+)
+
+
+class _Trigger(msgspec.Struct, frozen=True):
+    transaction_id: bytes | None
+    installation: bytes | None
+    error: _DownloadError | None
+
+
+_TRIGGER: Final = Tagged(
+    TRIGGER_TAG,
+    Sequence(
+        _Trigger,
+        (
+            Member("transaction_id", Tagged(0x82, TRANSACTION), None),
+            Member("installation", Opaque((0xBF37,)), None),
+            Member("error", _DOWNLOAD_ERROR, None),
+        ),
+    ),
+)
+
+
+def read_poll(octets: bytes) -> GetEimPackageRequest | GetEimPackageRequestV101:
+    """The poll in BF4F. Three octets at tag 81 are the PLMN of v1.0.1: a cause has one."""
+    node = der.undouble(octets, der.read_one(octets))
+    if any(child[0] == 0x81 and child[3] - child[2] == 3 for child in der.inside(octets, node)):
+        old: GetEimPackageRequestV101 = POLL_V1_0_1.read(octets, node)
+        return old
+    poll: GetEimPackageRequest = POLL.read(octets, node)
+    return poll
+
+
+def read_trigger_result(data: bytes, node: Node) -> TriggerResult:
+    """The BF54 from an IPA. An unknown reason keeps its number."""
+    parts: _Trigger = _TRIGGER.read(data, node)
+    reason = parts.error.reason if parts.error else None
+    return TriggerResult(parts.transaction_id, parts.installation, reason, der.whole(data, node))
+
+
+def write_trigger_result(value: TriggerResult) -> bytes:
+    """The BF54 TLV: `raw` when there is one."""
+    if value.raw:
+        return value.raw
+    error = None if value.installation else _DownloadError(value.reason)
+    return _TRIGGER.write(_Trigger(value.transaction_id, value.installation, error))
+
+
+def read_provided(octets: bytes) -> ProvideEimPackageResult:
+    """The result in one complete BF50 TLV, of v1.0.1 to v1.3. Raises Malformed."""
+    node = der.undouble(octets, der.read_one(octets))
+    if node[0] != PROVIDE_TAG:
+        raise Malformed(f"tag {node[0]:X} is no ProvideEimPackageResult")
+    return _read_provided(octets, node)
+
+
+def _read_provided(data: bytes, node: Node) -> ProvideEimPackageResult:
+    eid: bytes | None = None
+    for child in der.inside(data, node):
+        if child[0] in EID.tags:
+            eid = EID.read(data, child)
+        elif child[0] == der.SEQUENCE:
+            return _read_with_notifications(data, child, eid)
+        elif child[0] in _PAYLOADS:
+            return ProvideEimPackageResult(_PAYLOADS[child[0]](data, child), eid)
+    raise Malformed("no result in ProvideEimPackageResult")
+
+
+def _read_with_notifications(data: bytes, node: Node, eid: bytes | None) -> ProvideEimPackageResult:
+    held = {child[0]: child for child in reversed(der.inside(data, node))}
+    if RESULT_TAG not in held:
+        raise Malformed("notifications without a result")
+    result = read_package_result(data, held[RESULT_TAG])
+    if RETRIEVED.tag in held:
+        retrieved: RetrievedNotifications = RETRIEVED.read(data, held[RETRIEVED.tag])
+        return ProvideEimPackageResult(result, eid, retrieved.notifications, Envelope.RETRIEVED)
+    notifications = NOTIFICATIONS.read(data, held[0xA0]) if 0xA0 in held else ()
+    return ProvideEimPackageResult(result, eid, notifications, Envelope.LIST)
+
+
+def _read_error(data: bytes, node: Node) -> ResponseError:
+    error: ResponseError = _RESPONSE_ERROR.read(data, node)
+    return structs.replace(error, raw=der.whole(data, node))
+
+
+def _read_bare_error(data: bytes, node: Node) -> ResponseError:
+    return ResponseError(Integer().read(data, node), raw=der.whole(data, node))
+
+
+_PAYLOADS: Final[dict[int, Any]] = {
+    RESULT_TAG: read_package_result,
+    DATA_TAG: read_data_response,
+    TRIGGER_TAG: read_trigger_result,
+    _ERROR_TAG: _read_error,
+    _BARE_ERROR_TAG: _read_bare_error,
+}
+
+
+def write_provided(value: ProvideEimPackageResult) -> bytes:
+    """The BF50 TLV."""
+    return der.wrap(PROVIDE_TAG, _provided_content(value))
+
+
+def _provided_content(value: ProvideEimPackageResult) -> bytes:
+    eid = EID.write(value.eid) if value.eid is not None else b""
+    payload = write_payload(value.payload)
+    if value.envelope is Envelope.LIST:
+        payload = der.wrap(der.SEQUENCE, payload + der.wrap(0xA0, NOTIFICATIONS.write(value.notifications)))
+    elif value.envelope is Envelope.RETRIEVED:
+        retrieved = RETRIEVED.write(RetrievedNotifications(value.notifications))
+        payload = der.wrap(der.SEQUENCE, payload + retrieved)
+    return eid + payload
+
+
+def write_payload(value: Payload) -> bytes:
+    """The alternative of EimPackageResult that `value` is."""
+    match value:
+        case ResultSigned() | ErrorSigned() | ErrorUnsigned():
+            return write_package_result(value)
+        case DataResponse() | DataError():
+            return write_data_response(value)
+        case TriggerResult():
+            return write_trigger_result(value)
+        case ResponseError():
+            return value.raw or der.wrap(_ERROR_TAG, _RESPONSE_ERROR.write(value))
+
+
+def read_handled(octets: bytes) -> HandleNotification:
+    """The HandleNotification in one complete BF3D TLV. Raises Malformed."""
+    held = der.inside(octets, der.undouble(octets, der.read_one(octets)))
+    if len(held) != 1:
+        raise Malformed(f"{len(held)} alternatives in HandleNotification")
+    (node,) = held
+    if node[0] == 0xA0:
+        return HandleNotification(_read_notification(octets, node))
+    carriers = {PROVIDE_TAG: Carrier.PROVIDE, _V1_0_1_TAG: Carrier.V1_0_1}
+    if node[0] not in carriers:
+        raise Malformed(f"tag {node[0]:X} in HandleNotification")
+    return HandleNotification(_read_provided(octets, _without_provide_tag(octets, node)), carriers[node[0]])
+
+
+def _read_notification(data: bytes, node: Node) -> bytes:
+    held = der.inside(data, node)
+    if len(held) != 1 or held[0][0] not in NOTIFICATION_TAGS:
+        raise Malformed("not one notification in HandleNotification")
+    return der.whole(data, held[0])
+
+
+def _without_provide_tag(data: bytes, node: Node) -> Node:
+    """`node`, or the BF50 that is all it holds: some tools keep the inner tag under A1."""
+    node = der.undouble(data, node)
+    held = der.inside(data, node)
+    return held[0] if len(held) == 1 and held[0][0] == PROVIDE_TAG else node
+
+
+def write_handled(value: HandleNotification) -> bytes:
+    """The BF3D TLV."""
+    if isinstance(value.content, bytes):
+        return der.wrap(HANDLE_TAG, der.wrap(0xA0, value.content))
+    tag = PROVIDE_TAG if value.carrier is Carrier.PROVIDE else _V1_0_1_TAG
+    return der.wrap(HANDLE_TAG, der.wrap(tag, _provided_content(value.content)))

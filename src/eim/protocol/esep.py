@@ -1,12 +1,22 @@
 """ESep: the packages an eIM signs for one eUICC, and the results it signs back. Pure (SGP.32 sections 2.11.1, 2.11.2)."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
-from eim.asn1.sgp32 import EcoList, ErrorSigned, PsmoList, ResultSigned
+from eim.asn1 import der, sgp32
+from eim.asn1.kinds import Octets
+from eim.asn1.schema import Tagged
+from eim.asn1.sgp32 import EcoList, ErrorSigned, EuiccPackageSigned, IpaEuiccDataRequest, PsmoList, ResultSigned
 from eim.domain.euicc import Association, SignatureCoding, SignatureForm, Speaks
+from eim.domain.ids import format_eid
+from eim.errors import EmptyPackage
+from eim.protocol import ecdsa
 from eim.protocol.ecdsa import PublicKey
+
+SIGNATURE_SIZE: Final = 64  # r || s, 32 octets each
+_PACKAGE: Final = 0xBF51
 
 
 class UnsignedPackage(msgspec.Struct, frozen=True):
@@ -41,26 +51,66 @@ class Match(msgspec.Struct, frozen=True):
     token: int | None
 
 
+_RESULTS: Final = b"\xa2"
+_RESULTS_V1_0_1: Final = bytes.fromhex("BF2B")
+_EVERYTHING: Final = bytes.fromhex("81BF20BF228384A5A6A8A9A0A2")
+_EVERYTHING_V1_0_1: Final = bytes.fromhex("80BF20BF228384A5A688A9BF2B")
+_SIGNATURE: Final = Tagged(0x5F37, Octets(SIGNATURE_SIZE, SIGNATURE_SIZE))
+_ANYTHING: Final = SearchCriteria()
+
+
 def assemble(
     association: Association, package: PsmoList | EcoList, counter: int, transaction: bytes | None
 ) -> UnsignedPackage:
-    """Encode `package` for one eUICC, ready to be signed."""
-    raise NotImplementedError
+    """Encode `package` for one eUICC, ready to be signed.
+
+    counter      above every value this eUICC has accepted; it answers any other with replayError
+    transaction  the eimTransactionId, 1..16 octets; the result comes back under this name
+
+    Raises EmptyPackage when there is nothing to do. SGP.32 section 2.11.1.1.
+    """
+    if not package.items:
+        raise EmptyPackage(f"the package for EID {format_eid(association.eid)} has no operation: add one")
+    signed = sgp32.encode(EuiccPackageSigned(association.eim_id, association.eid, counter, transaction, package))
+    return UnsignedPackage(signed, signed + sgp32.encode_association_token(association.token))
 
 
 def seal(unsigned: UnsignedPackage, signature: bytes) -> bytes:
-    """The complete BF51 TLV. `signature` is r || s, 64 octets."""
-    raise NotImplementedError
+    """The complete BF51 TLV. `signature` is r || s, 64 octets; ValueError for another size."""
+    if len(signature) != SIGNATURE_SIZE:
+        raise ValueError(f"a signature has {SIGNATURE_SIZE} octets, r || s, not {len(signature)}")
+    return der.wrap(_PACKAGE, unsigned.signed + _SIGNATURE.write(signature))
 
 
 def data_request(
     tag_list: bytes | None,
     speaks: Speaks | None,
     transaction: bytes | None,
-    criteria: SearchCriteria = SearchCriteria(),
+    criteria: SearchCriteria = _ANYTHING,
 ) -> bytes:
-    """The complete BF52 TLV; no tag list asks for everything (section 11.1 of the version the device speaks)."""
-    raise NotImplementedError
+    """The complete BF52 TLV.
+
+    tag_list  the tags wanted, one after the other; None: all that the version the device speaks can give
+    speaks    v1.0.1 gets no transaction id and no search for one result: it would refuse both
+    """
+    old = speaks is Speaks.V1_0_1
+    request = IpaEuiccDataRequest(
+        tag_list=tag_list or (_EVERYTHING_V1_0_1 if old else _EVERYTHING),
+        ci_key_id=criteria.ci_key_id,
+        notification_seq=criteria.notification_seq,
+        notification_events=criteria.notification_events,
+        result_seq=None if old else criteria.result_seq,
+        transaction_id=None if old else transaction,
+        all_results=criteria.all_results and old,
+    )
+    return sgp32.encode(request)
+
+
+def results_request(speaks: Speaks | None, transaction: bytes | None) -> bytes:
+    """The complete BF52 TLV that asks for the results the card still holds: what recovers a lost one."""
+    if speaks is Speaks.V1_0_1:
+        return data_request(_RESULTS_V1_0_1, speaks, None, SearchCriteria(all_results=True))
+    return data_request(_RESULTS, speaks, transaction)
 
 
 def verify(
@@ -69,5 +119,36 @@ def verify(
     candidates: Sequence[Candidate],
     request_signature: bytes | None,
 ) -> Match | None:
-    """The first candidate under which the signature holds; None when none does."""
-    raise NotImplementedError
+    """The first candidate under which the signature holds; None when none does.
+
+    request_signature  content of the request's 5F37, which SignatureForm.EIM_SIGNATURE covers; without it that
+                       form can't match. SignatureForm.NONE never does: it says that nothing was verified.
+
+    Only the octets as received are hashed. 64 octets are r || s, anything else may be the DER of some cards.
+    """
+    for candidate in candidates:
+        behind = _behind(candidate, request_signature)
+        coding = _coding(result, public_key, result.signed + behind) if behind is not None else None
+        if coding is not None:
+            return Match(candidate.form, coding, candidate.token if candidate.form is SignatureForm.TOKEN else None)
+    return None
+
+
+def _behind(candidate: Candidate, request_signature: bytes | None) -> bytes | None:
+    """What was signed behind the data; None when it can't be known."""
+    match candidate.form:
+        case SignatureForm.TOKEN:
+            return None if candidate.token is None else sgp32.encode_association_token(candidate.token)
+        case SignatureForm.ZERO:
+            return sgp32.encode_association_token(None)
+        case SignatureForm.EIM_SIGNATURE:
+            return None if request_signature is None else _SIGNATURE.write(request_signature)
+        case SignatureForm.NONE:
+            return None
+
+
+def _coding(result: ResultSigned | ErrorSigned, public_key: PublicKey, message: bytes) -> SignatureCoding | None:
+    """How the signature is written, when it holds for `message`."""
+    if len(result.signature) == SIGNATURE_SIZE and ecdsa.verify(public_key, message, result.signature):
+        return SignatureCoding.RAW
+    return SignatureCoding.DER if ecdsa.verify_der(public_key, message, result.signature) else None

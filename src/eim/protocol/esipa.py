@@ -5,8 +5,27 @@ from typing import Final
 
 import msgspec
 
-from eim.asn1.sgp32 import Payload, PendingNotification
+from eim._fast.esipa import read_poll as read_plain_poll
+from eim.asn1 import der, sgp32
+from eim.asn1.data import is_v1_0_1
+from eim.asn1.esipa import read_poll
+from eim.asn1.kinds import Integer
+from eim.asn1.packages import TRANSACTION
+from eim.asn1.schema import Tagged
+from eim.asn1.sgp32 import (
+    Carrier,
+    DataError,
+    DataResponse,
+    Envelope,
+    GetEimPackageRequestV101,
+    HandleNotification,
+    Payload,
+    PendingNotification,
+    ProvideEimPackageResult,
+    ResponseError,
+)
 from eim.domain.euicc import Speaks
+from eim.errors import Malformed
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -50,32 +69,129 @@ Received = Poll | Provided | Notified | Download
 
 NO_PACKAGE: Final = bytes.fromhex("BF4F03020101")
 
+_POLL: Final = 0xBF4F
+_PROVIDE: Final = 0xBF50
+_ACKNOWLEDGE: Final = 0xBF53
+_HANDLE: Final = 0xBF3D
+_PLMN_V1_0_1: Final = 0x81  # where v1.0.1 puts the PLMN
+_EMPTY_V1_0_1: Final = bytes.fromhex("BF5003BF5300")  # an empty BF53: every version decodes it
+_EMPTY: Final = bytes.fromhex("BF50023000")
+_PACKAGES: Final = (b"\xbf\x51", b"\xbf\x52", b"\xbf\x54")
+_INTEGER: Final = Tagged(0x02, Integer())
+_SEQ_NUMBER: Final = Tagged(0x80, Integer())
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """A step of an indirect download: where its transaction id is, and how to say that we don't know that one."""
+
+    transaction_tag: int
+    refusal: Tagged
+    code: int
+
+
+_STEPS: Final = {
+    0xBF39: _Step(0x82, Tagged(0x81, Integer()), 127),  # undefinedError
+    0xBF3B: _Step(0x80, Tagged(0x82, Integer()), 10),  # invalidTransactionId
+    0xBF3A: _Step(0x80, Tagged(0x81, Integer()), 95),  # invalidTransactionId
+    0xBF41: _Step(0x80, Tagged(0x81, Integer()), 1),  # invalidTransactionId
+}
+
 
 def receive(octets: bytes) -> Received:
-    """The message in `octets`. Raises Malformed."""
-    raise NotImplementedError
+    """The message in `octets`, of any version and in any shape that IPAs are known to send. Raises Malformed."""
+    plain = read_plain_poll(octets)
+    if plain is not None:
+        return _poll(octets, *plain)
+    tag, *_ = node = der.read_one(octets)
+    if tag == _POLL:
+        return _general_poll(octets)
+    if tag == _PROVIDE:
+        return _provided(sgp32.decode(ProvideEimPackageResult, octets), None, octets)
+    if tag == _HANDLE:
+        return _handled(octets)
+    if tag in _STEPS:
+        return _download(octets, node)
+    raise Malformed(f"tag {tag:X} is no message from an IPA")
+
+
+def _poll(raw: bytes, eid: bytes, state_change: bool, cause: int, plmn: bytes | None, plmn_tag: int) -> Poll:
+    speaks = None
+    if plmn_tag == _PLMN_V1_0_1:
+        speaks = Speaks.V1_0_1
+    elif cause >= 0 or plmn is not None:
+        speaks = Speaks.V1_2
+    return Poll(eid, state_change, cause if cause >= 0 else None, plmn, speaks, raw)
+
+
+def _general_poll(octets: bytes) -> Poll:
+    poll = read_poll(octets)
+    if isinstance(poll, GetEimPackageRequestV101):
+        return Poll(poll.eid, poll.state_change, None, poll.plmn, Speaks.V1_0_1, octets)
+    speaks = None if poll.cause is None and poll.plmn is None else Speaks.V1_2
+    return Poll(poll.eid, poll.state_change, poll.cause, poll.plmn, speaks, octets)
+
+
+def _provided(value: ProvideEimPackageResult, carrier: Carrier | None, raw: bytes) -> Provided:
+    return Provided(
+        eid=value.eid,
+        payload=value.payload,
+        notifications=value.notifications,
+        speaks=Speaks.V1_0_1 if carrier is Carrier.V1_0_1 else _spoken(value),
+        wants_answer=carrier is None,
+        raw=raw,
+    )
+
+
+def _spoken(value: ProvideEimPackageResult) -> Speaks | None:
+    """The version the shape tells: the EID came with v1.1, and what v1.0.1 alone writes gives it away."""
+    if value.eid is not None:
+        return Speaks.V1_2
+    payload = value.payload
+    old = value.envelope is Envelope.RETRIEVED
+    old = old or (isinstance(payload, ResponseError) and payload.raw[:1] == b"\x02")
+    old = old or (isinstance(payload, DataResponse | DataError) and is_v1_0_1(payload.raw))
+    return Speaks.V1_0_1 if old else None
+
+
+def _handled(octets: bytes) -> Provided | Notified:
+    handled = sgp32.decode(HandleNotification, octets)
+    if isinstance(handled.content, bytes):
+        return Notified(sgp32.decode(PendingNotification, handled.content), octets)
+    return _provided(handled.content, handled.carrier, octets)
+
+
+def _download(octets: bytes, node: der.Node) -> Download:
+    held = der.inside(octets, der.undouble(octets, node))
+    tag = _STEPS[node[0]].transaction_tag
+    transaction = next((TRANSACTION.read(octets, child) for child in held if child[0] == tag), None)
+    return Download(node[0], transaction, octets)
 
 
 def package_answer(sealed: bytes) -> bytes:
-    """The answer to a poll that carries `sealed`, one complete BF51, BF52 or BF54 TLV."""
-    raise NotImplementedError
+    """The answer to a poll that carries `sealed`, one complete BF51, BF52 or BF54 TLV, as it is."""
+    if not sealed.startswith(_PACKAGES):
+        raise ValueError("a package is a complete BF51, BF52 or BF54 TLV")
+    return der.wrap(_POLL, sealed)
 
 
 def poll_error(code: int) -> bytes:
     """The answer to a poll that gets none: 1 no package, 2 eidNotFound, 3 invalidEid, 4 missingEid, 127."""
-    raise NotImplementedError
+    return der.wrap(_POLL, _INTEGER.write(code))
 
 
 def acknowledgement(seq_numbers: Sequence[int], speaks: Speaks | None) -> bytes:
-    """The answer to a result: the card may forget these. Only after they are stored."""
-    raise NotImplementedError
+    """The answer to a result: the card may forget these, so give it only once they are stored."""
+    if not seq_numbers:
+        return _EMPTY_V1_0_1 if speaks is Speaks.V1_0_1 else _EMPTY
+    return der.wrap(_PROVIDE, der.wrap(_ACKNOWLEDGE, b"".join(map(_SEQ_NUMBER.write, seq_numbers))))
 
 
 def provide_error(code: int) -> bytes:
     """The answer to a result we can't take: 2 eidNotFound, 3 invalidEid, 4 missingEid, 127."""
-    raise NotImplementedError
+    return der.wrap(_PROVIDE, _INTEGER.write(code))
 
 
 def download_refusal(received: Download) -> bytes:
     """The answer to a download step of a session we don't know."""
-    raise NotImplementedError
+    step = _STEPS[received.tag]
+    return der.wrap(received.tag, step.refusal.write(step.code))

@@ -1,0 +1,48 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Reads the message that comes millions of times a day: GetEimPackage in its plain form (SGP.32 section 6.3.2.6)."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
+
+cdef enum:
+    EID_END = 21  # BF4F len 5A 10 and 16 octets
+
+cdef struct Poll:
+    bint state_change
+    int cause  # -1: none
+    Py_ssize_t plmn  # where it starts; 0: none
+    int plmn_tag
+
+
+cdef bint read_plain(const uint8_t* data, Py_ssize_t size, Poll* poll) noexcept nogil:
+    """Whether `data` is BF4F { 5A, 80?, 81?, 82? } with short lengths, in this order and nothing else."""
+    cdef Py_ssize_t at = EID_END
+    poll.state_change = False
+    poll.cause = -1
+    poll.plmn = 0
+    poll.plmn_tag = 0
+    if size < EID_END or size > 127 or data[0] != 0xBF or data[1] != 0x4F or data[2] != size - 3:
+        return False
+    if data[3] != 0x5A or data[4] != 16:
+        return False
+    if size - at >= 2 and data[at] == 0x80 and data[at + 1] == 0:
+        poll.state_change = True
+        at += 2
+    if size - at >= 3 and data[at] == 0x81 and data[at + 1] == 1 and data[at + 2] < 0x80:
+        poll.cause = data[at + 2]
+        at += 3
+    if size - at >= 5 and data[at + 1] == 3 and (data[at] == 0x82 or (data[at] == 0x81 and poll.cause < 0)):
+        poll.plmn_tag = data[at]
+        poll.plmn = at + 2
+        at += 5
+    return at == size
+
+
+def read_poll(bytes data not None):
+    """(eid, state change, cause or -1, PLMN or None, tag of the PLMN or 0); None when it isn't the plain form."""
+    cdef const uint8_t* octets = <const uint8_t*> PyBytes_AS_STRING(data)
+    cdef Poll poll
+    if not read_plain(octets, PyBytes_GET_SIZE(data), &poll):
+        return None
+    eid = PyBytes_FromStringAndSize(<const char*> octets + 5, 16)
+    plmn = PyBytes_FromStringAndSize(<const char*> octets + poll.plmn, 3) if poll.plmn else None
+    return eid, bool(poll.state_change), poll.cause, plmn, poll.plmn_tag

@@ -1,0 +1,245 @@
+"""The description of a type, from which its DER comes both ways.
+
+A *kind* maps the content of a TLV and a value (`read`, `write`). An *element* maps a whole TLV: it knows the tags by
+which it is found. A sequence is a list of *members*: an element, and the attribute it goes to. A member is the one
+place that says what something is called, so a second binding (JSON) is a second name there.
+
+Reading takes members in any order, skips elements it does not know (EXTENSIBILITY IMPLIED) and refuses one that is
+there twice. Writing gives them in the order of the description.
+"""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import structs
+
+from eim.asn1 import der
+from eim.asn1.der import Node
+from eim.errors import Malformed
+
+
+class Kind(Protocol):
+    def read(self, data: bytes, node: Node) -> Any: ...
+    def write(self, value: Any) -> bytes: ...  # the content
+
+
+class Element(Protocol):
+    @property
+    def tags(self) -> tuple[int, ...]: ...
+    def read(self, data: bytes, node: Node) -> Any: ...
+    def write(self, value: Any) -> bytes: ...  # the TLV
+
+
+_TWO_OCTETS: Final = 0x100
+
+
+class Tagged(msgspec.Struct, frozen=True):
+    """A TLV: a tag around a kind. A tag of two octets (BF51 ..) may be there doubled, as some encoders write it."""
+
+    tag: int
+    kind: Kind
+    also: tuple[int, ...] = ()  # tags that other versions and peers write in its place
+
+    @property
+    def tags(self) -> tuple[int, ...]:
+        return (self.tag, *self.also)
+
+    def read(self, data: bytes, node: Node) -> Any:
+        return self.kind.read(data, der.undouble(data, node) if self.tag >= _TWO_OCTETS else node)
+
+    def write(self, value: Any) -> bytes:
+        return der.wrap(self.tag, self.kind.write(value))
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A TLV whose octets the value keeps in `raw`, and which is written from them when it has them."""
+
+    element: Element
+
+    @property
+    def tags(self) -> tuple[int, ...]:
+        return self.element.tags
+
+    def read(self, data: bytes, node: Node) -> Any:
+        return structs.replace(self.element.read(data, node), raw=der.whole(data, node))
+
+    def write(self, value: Any) -> bytes:
+        raw: bytes = value.raw
+        return raw or self.element.write(value)
+
+
+class Opaque(msgspec.Struct, frozen=True):
+    """A TLV that nobody looks into: the value is its octets."""
+
+    tags: tuple[int, ...]
+
+    def read(self, data: bytes, node: Node) -> bytes:
+        return der.whole(data, node)
+
+    def write(self, value: bytes) -> bytes:
+        return value
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One of several classes, told apart by tag on the wire and by class here."""
+
+    alternatives: dict[type[msgspec.Struct], Element]
+
+    @property
+    def tags(self) -> tuple[int, ...]:
+        return tuple(tag for element in self.alternatives.values() for tag in element.tags)
+
+    def read(self, data: bytes, node: Node) -> Any:
+        for element in self.alternatives.values():
+            if node[0] in element.tags:
+                return element.read(data, node)
+        raise Malformed(f"no such alternative: tag {node[0]:X}")
+
+    def write(self, value: Any) -> bytes:
+        return self.alternatives[type(value)].write(value)
+
+
+class Explicit(msgspec.Struct, frozen=True):
+    """A kind whose content is exactly one other element."""
+
+    element: Element
+
+    def read(self, data: bytes, node: Node) -> Any:
+        held = der.inside(data, node)
+        if len(held) != 1 or held[0][0] not in self.element.tags:
+            raise Malformed(f"not one known element at tag {node[0]:X}")
+        return self.element.read(data, held[0])
+
+    def write(self, value: Any) -> bytes:
+        return self.element.write(value)
+
+
+class ListOf(msgspec.Struct, frozen=True):
+    """SEQUENCE OF. An element with another tag is refused: it may not be dropped in silence."""
+
+    element: Element
+
+    def read(self, data: bytes, node: Node) -> tuple[Any, ...]:
+        held = der.inside(data, node)
+        tags = self.element.tags
+        for child in held:
+            if child[0] not in tags:
+                raise Malformed(f"tag {child[0]:X} in a list that has none")
+        return tuple(self.element.read(data, child) for child in held)
+
+    def write(self, value: Iterable[Any]) -> bytes:
+        return b"".join(self.element.write(item) for item in value)
+
+
+class Sole(msgspec.Struct, frozen=True):
+    """A class with one attribute, whose kind is the whole content."""
+
+    cls: type[msgspec.Struct]
+    name: str
+    kind: Kind
+
+    def read(self, data: bytes, node: Node) -> Any:
+        return self.cls(**{self.name: self.kind.read(data, node)})
+
+    def write(self, value: Any) -> bytes:
+        return self.kind.write(getattr(value, self.name))
+
+
+class Presence(Enum):
+    MANDATORY = "mandatory"
+
+
+MANDATORY: Final = Presence.MANDATORY
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One member of a sequence.
+
+    absent  what the attribute is when the element isn't there (OPTIONAL, DEFAULT); MANDATORY: it has to be
+    kept    the attribute that keeps the TLV's octets: written as they are, never anew
+    """
+
+    name: str
+    element: Element
+    absent: object = MANDATORY
+    kept: str | None = None
+
+    @property
+    def tags(self) -> tuple[int, ...]:
+        return self.element.tags
+
+    def read(self, values: dict[str, Any], data: bytes, node: Node) -> None:
+        values[self.name] = self.element.read(data, node)
+        if self.kept:
+            values[self.kept] = der.whole(data, node)
+
+    def miss(self, values: dict[str, Any]) -> None:
+        if self.absent is MANDATORY:
+            raise Malformed(f"{self.name} is missing")
+        values[self.name] = self.absent
+
+    def write(self, value: Any) -> bytes:
+        if self.kept:
+            octets: bytes = getattr(value, self.kept)
+            return octets
+        member = getattr(value, self.name)
+        return b"" if self.absent is not MANDATORY and member == self.absent else self.element.write(member)
+
+
+class Group(msgspec.Struct, frozen=True):
+    """An optional explicit tag whose members are attributes of the class around it: a CHOICE of plain values."""
+
+    tag: int
+    members: tuple[Member, ...]
+
+    @property
+    def tags(self) -> tuple[int, ...]:
+        return (self.tag,)
+
+    def read(self, values: dict[str, Any], data: bytes, node: Node) -> None:
+        read_members(self.members, values, data, der.inside(data, node))
+
+    def miss(self, values: dict[str, Any]) -> None:
+        for member in self.members:
+            member.miss(values)
+
+    def write(self, value: Any) -> bytes:
+        content = b"".join(member.write(value) for member in self.members)
+        return der.wrap(self.tag, content) if content else b""
+
+
+class Sequence(msgspec.Struct, frozen=True):
+    """SEQUENCE as a class of ours."""
+
+    cls: type[msgspec.Struct]
+    members: tuple[Member | Group, ...] = ()
+
+    def read(self, data: bytes, node: Node) -> Any:
+        return self.build(data, der.inside(data, node))
+
+    def build(self, data: bytes, held: Iterable[Node]) -> Any:
+        """The value of the members `held`, wherever they lie."""
+        values: dict[str, Any] = {}
+        read_members(self.members, values, data, held)
+        return self.cls(**values)
+
+    def write(self, value: Any) -> bytes:
+        return b"".join(member.write(value) for member in self.members)
+
+
+def read_members(members: Iterable[Member | Group], values: dict[str, Any], data: bytes, held: Iterable[Node]) -> None:
+    """Put what `held` says into `values`. A tag that two members have goes to the first one still waiting."""
+    waiting = list(members)
+    known = {tag for member in waiting for tag in member.tags}
+    for node in held:
+        if node[0] not in known:
+            continue
+        member = next((m for m in waiting if node[0] in m.tags), None)
+        if member is None:
+            raise Malformed(f"tag {node[0]:X} once too often")
+        waiting.remove(member)
+        member.read(values, data, node)
+    for member in waiting:
+        member.miss(values)
