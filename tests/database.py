@@ -1,0 +1,90 @@
+"""A migrated database for one test: a copy of the cluster's template, dropped at the end."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from eim.domain.ids import DEFAULT_TENANT, IdentityId, TenantId
+from eim.store.connect import DEFAULT_SCHEMA, DbRole, Pool, open_pool
+from eim.store.roles import DATABASE
+from tests.cluster import Cluster
+
+_SEED_IDENTITY: Final = """
+    INSERT INTO identities (id, tenant, eim_id, eim_id_type, fqdn, curve, public_key, key_name)
+    SELECT coalesce(max(id), 0) + 1, $1, $2, 2, $2, 'secp256r1', $3, $4 FROM identities
+    RETURNING id
+"""
+
+
+class Database:
+    """A database of its own, with the schema migrated. Guards a pool for each role."""
+
+    schema: Final = DEFAULT_SCHEMA
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._cluster = cluster
+        self.name = name
+        self._pools: dict[DbRole, Pool] = {}
+
+    async def open(self) -> None:
+        pools = await asyncio.gather(*(open_pool(self.dsn(role), role, self.schema, size=5) for role in DbRole))
+        self._pools = dict(zip(DbRole, pools, strict=True))
+
+    def dsn(self, role: DbRole) -> str:
+        """A login of the embedded Postgres, for this database."""
+        return _in(self.name, self._cluster.logins[role.value])
+
+    @property
+    def superuser_dsn(self) -> str:
+        return _in(self.name, self._cluster.superuser)
+
+    def pool(self, role: DbRole) -> Pool:
+        """At most 5 connections that act as `role`."""
+        return self._pools[role]
+
+    def owner(self) -> Pool:
+        """Past all grants and row-level security: to seed, and to look at what is there."""
+        return self.pool(DbRole.OWNER)
+
+    async def seed_identity(
+        self,
+        *,
+        eim_id: str = "eim.example.com",
+        public_key: bytes = b"",
+        key_name: str = "test",
+        tenant: TenantId = DEFAULT_TENANT,
+    ) -> IdentityId:
+        """Add an identity with a P-256 key; the first one has id 1."""
+        return IdentityId(await self.owner().fetchval(_SEED_IDENTITY, tenant, eim_id, public_key, key_name))
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.terminate()
+
+
+@asynccontextmanager
+async def fresh(cluster: Cluster, *, template: str = DATABASE) -> AsyncIterator[Database]:
+    """A copy of `template`, dropped at the end with whoever still uses it."""
+    name = f"test_{secrets.token_hex(8)}"
+    connection = await asyncpg.connect(cluster.superuser)
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER eim_owner STRATEGY file_copy")
+        database = Database(cluster, name)
+        try:
+            await database.open()
+            yield database
+        finally:
+            database.close()
+            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
+
+
+def _in(database: str, dsn: str) -> str:
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(path=f"/{database}"))
