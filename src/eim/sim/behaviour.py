@@ -1,10 +1,14 @@
 """How one simulated device behaves: its line, its habits, its faults. Values; chance is drawn elsewhere."""
 
 from enum import Enum
+from typing import Final
 
 import msgspec
 
 from eim.domain.ids import Iccid
+
+
+FOR_EVER: Final = float("inf")
 
 
 class Connections(Enum):

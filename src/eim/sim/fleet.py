@@ -13,7 +13,7 @@ import msgspec
 from eim.asn1.sgp32 import AddInitialEimRequest, EimConfigurationData, decode
 from eim.domain.ids import Eid, Iccid, format_eid, format_iccid
 from eim.errors import BadConfiguration
-from eim.sim.behaviour import Behaviour
+from eim.sim.behaviour import FOR_EVER, Behaviour
 from eim.sim.der import whole
 from eim.sim.euicc import VirtualEuicc
 from eim.sim.https import Line
@@ -57,6 +57,10 @@ class Pace(msgspec.Struct, frozen=True):
     interval: float = 15.0  # from the end of one visit to the next: between half of it and one and a half
 
 
+STANDARD_MAKE: Final = Make()
+STANDARD_PACE: Final = Pace()
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """A fleet at one moment."""
 
@@ -88,17 +92,14 @@ class Card(msgspec.Struct, frozen=True):
 class Fleet:
     """`devices` cards with profile A enabled and B disabled. First `associate`, then `run`."""
 
-    def __init__(self, pki: Pki, devices: int, journal: Journal, make: Make = Make()) -> None:
+    def __init__(self, pki: Pki, devices: int, journal: Journal, make: Make = STANDARD_MAKE) -> None:
         self.pki = pki
         self.make = make
         self.journal = journal
         self.counts = Counts()
         self.asleep = 0
-        kinds = _kinds(devices, make)
-        self.cards = tuple(
-            _card(pki, eid, number, kinds[number], make, journal)
-            for number, eid in enumerate(eids(make.prefix, devices))
-        )
+        made = zip(eids(make.prefix, devices), _kinds(devices, make), strict=True)
+        self.cards = tuple(self._card(eid, kind, number) for number, (eid, kind) in enumerate(made))
         self._config: EimConfigurationData | None = None
 
     @property
@@ -153,7 +154,7 @@ class Fleet:
             errors=done.errors,
         )
 
-    async def run(self, line: Line, stop: asyncio.Event, pace: Pace = Pace()) -> None:
+    async def run(self, line: Line, stop: asyncio.Event, pace: Pace = STANDARD_PACE) -> None:
         """Let all devices live until `stop` is set, or only sleepers are left.
 
         Visits under way then have five seconds to end; the cards stand where they stand, and may be run again.
@@ -175,16 +176,24 @@ class Fleet:
             if isinstance(error, Exception):
                 raise error
 
+    def _card(self, eid: Eid, kind: Kind, number: int) -> Card:
+        notify, dealt = self.make.notify, self.make.switches
+        profile_a = Profile(make_iccid(_ISSUER_A, number), aid(0), True, CARRIER_A, "A", notify=notify)
+        profile_b = Profile(make_iccid(_ISSUER_B, number), aid(1), False, CARRIER_B, "B", notify=notify)
+        credentials, switches = self.pki.credentials(eid), dealt[number % len(dealt)]
+        euicc = VirtualEuicc(credentials, (profile_a, profile_b), self.journal, switches)
+        return Card(euicc, kind, profile_a.iccid, profile_b.iccid)
+
     def _device(self, card: Card, number: int, eim: Eim) -> Ipa:
         habits = self.make.behaviour
         if card.kind is Kind.CANNOT_ATTACH:
             habits = msgspec.structs.replace(habits, cannot_attach=frozenset({card.profile_b}))
         if card.kind is Kind.SLEEPER:
-            habits = msgspec.structs.replace(habits, sleepy=float("inf"))
-        return Ipa(card.euicc, habits, eim, random.Random(f"{self.make.seed} {number}"))
+            habits = msgspec.structs.replace(habits, sleepy=FOR_EVER)
+        return Ipa(card.euicc, habits, eim, _chance(f"{self.make.seed} device {number}"))
 
     async def _live(self, device: Ipa, stop: asyncio.Event, pace: Pace) -> None:
-        chance = random.Random(f"{self.make.seed} {device.card.eid.hex()}")
+        chance = _chance(f"{self.make.seed} life {device.card.eid.hex()}")
         pause = chance.uniform(0, pace.ramp)
         while not await _stopped_within(stop, pause):
             before = device.packages
@@ -194,7 +203,7 @@ class Fleet:
                 pause = device.behaviour.reboot
             elif device.behaviour.sleepy is not None and device.packages > before and not device.card.results:
                 self.asleep += 1
-                if device.behaviour.sleepy == float("inf"):
+                if device.behaviour.sleepy == FOR_EVER:
                     return
                 pause = device.behaviour.sleepy
                 await _stopped_within(stop, pause)
@@ -229,15 +238,12 @@ def _kinds(devices: int, make: Make) -> list[Kind]:
     cannot_attach, sleepers = round(devices * make.cannot_attach), round(devices * make.sleepers)
     if cannot_attach + sleepers > devices:
         raise BadConfiguration("the shares of sleeping devices and of those that can't attach exceed the whole fleet")
-    drawn = random.Random(make.seed).sample(range(devices), cannot_attach + sleepers)
+    drawn = _chance(f"{make.seed} kinds").sample(range(devices), cannot_attach + sleepers)
     for at, number in enumerate(drawn):
         kinds[number] = Kind.CANNOT_ATTACH if at < cannot_attach else Kind.SLEEPER
     return kinds
 
 
-def _card(pki: Pki, eid: Eid, number: int, kind: Kind, make: Make, journal: Journal) -> Card:
-    profile_a = Profile(make_iccid(_ISSUER_A, number), aid(0), True, CARRIER_A, "A", notify=make.notify)
-    profile_b = Profile(make_iccid(_ISSUER_B, number), aid(1), False, CARRIER_B, "B", notify=make.notify)
-    switches = make.switches[number % len(make.switches)]
-    euicc = VirtualEuicc(pki.credentials(eid), (profile_a, profile_b), journal, switches)
-    return Card(euicc, kind, profile_a.iccid, profile_b.iccid)
+def _chance(seed: str) -> random.Random:
+    """The dice of one part of the fleet: repeatable, so that a run can be had again."""
+    return random.Random(seed)  # noqa: S311 - it decides when devices call and fail, and guards nothing
