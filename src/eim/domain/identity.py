@@ -35,10 +35,34 @@ class Identity(msgspec.Struct, frozen=True):
     initial_counter: int = 0  # the counterValue that eUICCs are configured with
 
 
+class IdentityWish(msgspec.Struct, frozen=True):
+    """What somebody wants to be; None is left to be derived."""
+
+    key_name: str = "default"
+    eim_id: str | None = None
+    eim_id_type: EimIdType | None = None
+    fqdn: str | None = None
+
+
+def derive_identity(wish: IdentityWish, fingerprint: bytes, default_fqdn: str) -> Identity:
+    """The identity that `wish` asks for.
+
+    Without an eimId it is the host of the wished fqdn; without that `eim-` and 16 digits of `fingerprint` (SHA-256 of
+    the public key), which is unique and doesn't change when a machine is renamed.
+    """
+    host = split_host(wish.fqdn) if wish.fqdn and wish.eim_id_type is not EimIdType.PROPRIETARY else ""
+    named_by_host = wish.eim_id is None and is_host(host) and not is_address(host)
+    eim_id = wish.eim_id or (host if named_by_host else f"eim-{fingerprint.hex()[:16]}")
+    kind = wish.eim_id_type or (EimIdType.FQDN if named_by_host else EimIdType.PROPRIETARY)
+    return Identity(wish.key_name, eim_id, kind, wish.fqdn or default_fqdn)
+
+
 def identity_faults(eim_id: str | None, kind: EimIdType | None, fqdn: str | None) -> Iterator[tuple[str, str]]:
     """What is wrong with an identity of these values, each as (name, what to do); None: left to be derived."""
     if fqdn is not None and not _is_host_and_port(fqdn):
         yield "fqdn", f"{fqdn!r} is no host: write a host name, or host:port, as devices reach it"
+    if eim_id is None and kind is EimIdType.FQDN and (fqdn is None or is_address(split_host(fqdn))):
+        yield "eim_id", "an identity of type fqdn needs a host name: write it here or as fqdn"
     if eim_id is None and kind is EimIdType.OID:
         yield "eim_id", "an identity of type oid needs its OID: write it, as in 1.3.6.1.4.1.99999.1"
     if eim_id is not None and kind is EimIdType.OID and not _OID.fullmatch(eim_id):

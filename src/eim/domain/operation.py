@@ -31,12 +31,14 @@ class State(StrEnum):
 
 ENDED: Final = frozenset({State.DONE, State.FAILED, State.WITHDRAWN, State.EXPIRED})
 
-# An end is an end only when the card can't act any more (design 3.3). done -> failed is the rollback whose
-# first result we already had: the card took it back before our acknowledgement reached it (SGP.32 section 3.3.2).
+# An end is an end only when the card can't act any more (design 3.3). out -> accepted: the card signed that it did
+# not execute the package (an emergency call was on), so a later one may carry the operation. done -> failed: the
+# rollback whose first result we already had; the card took it back before our acknowledgement reached it
+# (SGP.32 section 3.3.2).
 _NEXT: Final = {
     State.ACCEPTED: {State.SEALED, State.WITHDRAWN, State.EXPIRED, State.FAILED},
     State.SEALED: {State.OUT, State.ACCEPTED, State.WITHDRAWN, State.EXPIRED, State.DONE, State.FAILED},
-    State.OUT: {State.DONE, State.FAILED, State.IN_DOUBT},
+    State.OUT: {State.DONE, State.FAILED, State.IN_DOUBT, State.ACCEPTED},
     State.IN_DOUBT: {State.DONE, State.FAILED},
     State.DONE: {State.FAILED},
     State.FAILED: set[State](),

@@ -251,13 +251,15 @@ CREATE TABLE requests (
     bucket smallint NOT NULL,
     id uuid NOT NULL,
     eid bytea NOT NULL,
-    kind text NOT NULL, -- audit (the card says its state changed), recover (what is out is in doubt), introduce
+    kind text NOT NULL, -- audit (list its profiles), recover (clear a doubt), introduce (ask for its data), reseal
     reason text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    not_before timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (bucket, id)
 );
 CREATE INDEX requests_of_eid ON requests (bucket, eid);
 
+-- The timeline, and the outbox: what leaves us (webhooks, streams) reads these rows, each subscriber with its own place.
 CREATE TABLE events (
     bucket smallint NOT NULL,
     id uuid NOT NULL,
@@ -269,17 +271,6 @@ CREATE TABLE events (
     PRIMARY KEY (bucket, id)
 );
 CREATE INDEX events_of_eid ON events (bucket, eid, at);
-
-CREATE TABLE outbox (
-    bucket smallint NOT NULL,
-    id uuid NOT NULL,
-    eid bytea NOT NULL,
-    tenant smallint NOT NULL,
-    at timestamptz NOT NULL DEFAULT now(),
-    kind text NOT NULL,
-    data jsonb NOT NULL,
-    PRIMARY KEY (bucket, id)
-);
 
 -- INSERT-only. Linking by hash comes with the operator's issue.
 CREATE TABLE audit (

@@ -1,0 +1,94 @@
+"""What the device role asked for becomes operations here: only ones that change nothing on the card (design 1)."""
+
+import secrets
+from typing import Final
+
+from eim.domain.ids import Bucket, Eid, format_eid, with_bucket
+from eim.domain.operation import Kind, Priority
+from eim.services.holding import Hold
+from eim.store import Db, associations, audit, events, mailbox, requests, work
+from eim.store.associations import Card
+from eim.store.connect import Pool, transaction
+from eim.store.requests import Ask, Request
+from eim.store.work import Expiring
+
+_BY: Final = "eim"
+
+
+class Asking:
+    """Turns requests into operations, and operations past their time into what that means."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def serve(self, request: Request, hold: Hold) -> None:
+        """Do what was asked and forget it, in one transaction."""
+        async with transaction(self._pool) as db:
+            await hold(db, [request.bucket])
+            card = await associations.lock(db, request.bucket, request.eid)
+            await requests.delete(db, request)
+            if card is not None:
+                await _serve(db, request, card)
+
+    async def expire(self, expiring: Expiring, hold: Hold) -> None:
+        """End an operation past its time; one that is out is in doubt instead, and a recovery begins."""
+        async with transaction(self._pool) as db:
+            await hold(db, [expiring.bucket])
+            card = await associations.lock(db, expiring.bucket, expiring.eid)
+            if card is None:
+                return
+            await _expire(db, expiring, card)
+
+
+async def _serve(db: Db, request: Request, card: Card) -> None:
+    bucket, eid = request.bucket, request.eid
+    match request.kind:
+        case Ask.AUDIT:
+            await _place_once(db, bucket, eid, Kind.LIST_PROFILES, Priority.INTRODUCTION)
+        case Ask.INTRODUCE:
+            await _place_once(db, bucket, eid, Kind.DATA_REQUEST, Priority.INTRODUCTION)
+        case Ask.RESEAL:
+            await mailbox.unseal(db, bucket, eid)
+        case Ask.RECOVER:
+            await _recover(db, bucket, eid)
+    about = {"kind": request.kind.value, "reason": request.reason}
+    await audit.record(
+        db, bucket, card.tenant, actor="worker", action="request.served", subject=format_eid(eid), data=about
+    )
+
+
+async def _recover(db: Db, bucket: Bucket, eid: Eid) -> None:
+    """What is in doubt leaves the head; a data request for results goes out next, then an inventory (design 3.3)."""
+    if await work.recovering(db, bucket, eid):
+        return
+    await mailbox.unseal(db, bucket, eid)
+    await work.clear_head(db, bucket, eid)
+    await _place(db, bucket, eid, Kind.DATA_REQUEST, Priority.RECOVERY)
+    await _place(db, bucket, eid, Kind.LIST_PROFILES, Priority.RECOVERY)
+
+
+async def _expire(db: Db, expiring: Expiring, card: Card) -> None:
+    bucket, eid = expiring.bucket, expiring.eid
+    await mailbox.unseal(db, bucket, eid)
+    if await work.expire(db, bucket, expiring.id):
+        outcome = "expired"
+    elif await work.doubt(db, bucket, expiring.id, "expired"):
+        outcome = "in_doubt"
+        await _recover(db, bucket, eid)
+    else:
+        return  # its result came in between
+    about = {"operation": str(expiring.id), "reason": "expired"}
+    await events.record(db, bucket, eid, card.tenant, f"operation.{outcome}", about)
+    await audit.record(
+        db, bucket, card.tenant, actor="worker", action=f"operation.{outcome}", subject=format_eid(eid), data=about
+    )
+
+
+async def _place_once(db: Db, bucket: Bucket, eid: Eid, kind: Kind, priority: int) -> None:
+    if not await work.pending(db, bucket, eid, kind):
+        await _place(db, bucket, eid, kind, priority)
+
+
+async def _place(db: Db, bucket: Bucket, eid: Eid, kind: Kind, priority: int) -> None:
+    operation = with_bucket(bucket, secrets.token_bytes(14))
+    await work.place(db, bucket, eid, operation, kind, priority, _BY)

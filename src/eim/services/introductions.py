@@ -1,0 +1,159 @@
+"""What a card says of itself when asked (BF52): provisional until a signed result proves it (design 3.10)."""
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from eim.asn1.sgp32 import DataError, DataResponse, IpaEuiccData
+from eim.domain import operation
+from eim.domain.euicc import Speaks
+from eim.domain.ids import TransactionId
+from eim.domain.operation import State
+from eim.domain.outcome import Outcome, data_error
+from eim.errors import UntrustedCertificate
+from eim.protocol import trust
+from eim.protocol.trust import Roots
+from eim.services import applying, settling
+from eim.services.notifications import keep
+from eim.services.visit import Visit
+from eim.store import associations, mailbox, packages, requests, results, work
+from eim.store.packages import Package
+from eim.store.requests import Ask
+from eim.store.results import Stored
+
+_INCORRECT_TAG_LIST: Final = 1
+_ECALL: Final = 104
+_AFTER_ECALL: Final = 600.0  # seconds
+
+
+async def take_data(visit: Visit, response: DataResponse, roots: Roots) -> None:
+    """Take in an IpaEuiccDataResponse: certificates, token, capabilities, then the results and notifications in it."""
+    data = response.data
+    package = await _request_of(visit, data.transaction_id)
+    await _store(visit, "data", response.raw, package)
+    if package is not None:
+        await _certify(visit, data, roots)
+        await _introduce(visit, data, package)
+        await _answered(visit, package, Outcome(State.DONE, "ok"))
+    for result in data.results:
+        await settling.settle(visit, result)
+    for octets in data.notifications:
+        visit.acknowledge(await keep(visit, octets))
+
+
+async def take_error(visit: Visit, error: DataError) -> None:
+    """Take in an IpaEuiccDataResponseError: unsigned, so it ends nothing but the question itself."""
+    package = await _request_of(visit, error.transaction_id)
+    await _store(visit, "dataError", error.raw, package)
+    if package is None:
+        return
+    if error.code == _ECALL:
+        await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "ecallActive", _AFTER_ECALL)
+    elif error.code == _INCORRECT_TAG_LIST and package.speaks != Speaks.V1_0_1.value:
+        await associations.learn_speaks(visit.db, visit.bucket, visit.eid, Speaks.V1_0_1)
+        await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "incorrectTagList")
+    elif visit.card.introduced_at is None:
+        await _write(visit, visit.card.association_token, {})
+    await _answered(visit, package, Outcome(State.FAILED, data_error(error.code)))
+
+
+async def _request_of(visit: Visit, transaction: bytes | None) -> Package | None:
+    """The data request it answers: by transaction id, or the one that is out when it carries none (v1.0.1)."""
+    if transaction is not None:
+        return await packages.of_data(visit.db, visit.bucket, visit.eid, TransactionId(transaction))
+    head = await packages.head(visit.db, visit.bucket, visit.eid)
+    return head if head is not None and head.counter is None else None
+
+
+async def _store(visit: Visit, kind: str, octets: bytes, package: Package | None) -> None:
+    digest = hashlib.sha256(octets).digest()
+    if await results.verdict_of(visit.db, visit.bucket, visit.eid, digest) is None:
+        operation_id = package.operation if package else None
+        stored = Stored(digest, octets, kind, "unsigned" if package else "foreign", operation=operation_id)
+        await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
+
+
+async def _answered(visit: Visit, package: Package, outcome: Outcome) -> None:
+    asked = await work.read(visit.db, visit.bucket, package.operation)
+    if asked is not None and asked.state not in operation.ENDED:
+        await applying.end(visit, asked, outcome, {})
+    if package.state == "head":
+        await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
+
+
+async def _certify(visit: Visit, data: IpaEuiccData, roots: Roots) -> None:
+    """Check the chain and keep it. Another key for an EID we know is an alarm, not an update."""
+    if data.euicc_certificate is None or data.eum_certificate is None:
+        return
+    try:
+        trusted = trust.check_chain(data.euicc_certificate, data.eum_certificate, roots, visit.now)
+    except UntrustedCertificate as refusal:
+        await visit.record("certificate.refused", {"why": str(refusal)})
+        return
+    key = trusted.public_key
+    if trusted.eid != visit.eid:
+        await visit.record("certificate.refused", {"why": "it is of another EID"})
+    elif visit.card.public_key is None:
+        chain = (data.euicc_certificate, data.eum_certificate)
+        known = (key.curve.value, key.point)
+        await associations.certify(visit.db, visit.bucket, visit.eid, chain, known, trusted.ci_key_id)
+        visit.card = msgspec.structs.replace(visit.card, curve=key.curve.value, public_key=key.point)
+        await visit.audit("euicc.certified", {"ci": trusted.ci_key_id.hex()})
+        await settling.settle_unverified(visit)
+    elif visit.card.public_key != key.point:
+        await visit.record("euicc.key_changed", {"why": "a certificate with another key came for a known EID"})
+
+
+async def _introduce(visit: Visit, data: IpaEuiccData, package: Package) -> None:
+    """Keep what it says: the token only while no signed result has proven another."""
+    card = visit.card
+    visit.speaks = visit.speaks if visit.speaks is Speaks.V1_0_1 else _newest(data) or visit.speaks
+    token = card.association_token
+    if not card.token_proven and data.association_token is not None:
+        token = data.association_token
+    elif data.association_token not in (None, card.association_token):
+        await visit.record("euicc.token_differs", {"why": "it reports a token other than the proven one"})
+    if _asked_in_vain(visit, data, package):
+        await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "certificates missing")
+    await _write(visit, token, _capabilities(data))
+
+
+def _asked_in_vain(visit: Visit, data: IpaEuiccData, package: Package) -> bool:
+    """A v1.0.1 peer that was asked in the words of v1.2 may leave out what it does not know."""
+    missing = data.euicc_certificate is None and visit.card.public_key is None and not visit.card.unverifiable
+    return missing and visit.speaks is Speaks.V1_0_1 and package.speaks != Speaks.V1_0_1.value
+
+
+async def _write(visit: Visit, token: int | None, capabilities: dict[str, object]) -> None:
+    card = visit.card
+    await associations.introduce(visit.db, visit.bucket, visit.eid, token, visit.speaks, capabilities)
+    if card.introduced_at is None:
+        await visit.record("euicc.introduced", {"speaks": visit.speaks.value if visit.speaks else None})
+        await visit.audit("euicc.introduced", {})
+    elif token != card.association_token or visit.speaks is not card.speaks:
+        await requests.add(visit.db, visit.bucket, visit.eid, Ask.RESEAL, "token or version changed")
+    visit.card = msgspec.structs.replace(card, association_token=token, introduced_at=visit.now, speaks=visit.speaks)
+
+
+def _newest(data: IpaEuiccData) -> Speaks | None:
+    """The newest version of SGP.32 that the card lists and we know."""
+    listed = {".".join(str(octet) for octet in version) for version in data.iot_versions}
+    known = {"1.0.1": Speaks.V1_0_1, "1.1.0": Speaks.V1_1, "1.2.0": Speaks.V1_2, "1.3.0": Speaks.V1_3}
+    found = [speaks for text, speaks in known.items() if text in listed]
+    return found[-1] if found else None
+
+
+def _capabilities(data: IpaEuiccData) -> dict[str, object]:
+    said: dict[str, object] = {
+        "defaultSmdpAddress": data.default_smdp,
+        "rootSmdsAddress": data.root_smds,
+        "euiccInfo1": data.info1.hex() if data.info1 else None,
+        "euiccInfo2": data.info2.hex() if data.info2 else None,
+        "deviceInfo": data.device_info.hex() if data.device_info else None,
+        "ciKeysForSigning": [key.hex() for key in data.ci_keys_signing] or None,
+    }
+    if data.capabilities is not None:
+        said["ipaFeatures"] = sorted(data.capabilities.features)
+        said["ipaProtocols"] = sorted(data.capabilities.protocols or ())
+    return {name: value for name, value in said.items() if value is not None}

@@ -1,0 +1,61 @@
+"""Notifications for an SM-DP+: stored durably before they are acknowledged; the relay delivers them (SGP.32 3.7)."""
+
+import hashlib
+
+from eim.asn1.sgp32 import PendingNotification, decode
+from eim.domain.euicc import ProfileState
+from eim.domain.ids import Iccid
+from eim.errors import Malformed
+from eim.services.visit import Visit
+from eim.store import inventory, requests, results
+from eim.store.requests import Ask
+from eim.store.results import StoredNotification
+
+_STATE_AFTER = {"enable": ProfileState.ENABLED, "disable": ProfileState.DISABLED}
+
+
+async def keep(visit: Visit, octets: bytes) -> int | None:
+    """Store one PendingNotification TLV as it came; its seqNumber, which may be acknowledged after the commit.
+
+    One that can't be read is stored all the same and has none: nothing a card gave us is lost.
+    """
+    try:
+        notification = decode(PendingNotification, octets)
+    except Malformed:
+        await _store(visit, StoredNotification(hashlib.sha256(octets).digest(), octets, None, None, None, None))
+        return None
+    await keep_read(visit, notification)
+    return notification.seq_number
+
+
+async def keep_read(visit: Visit, notification: PendingNotification) -> None:
+    """Store a notification; one that contradicts the inventory makes a worker list the card's profiles."""
+    stored = StoredNotification(
+        digest=hashlib.sha256(notification.raw).digest(),
+        octets=notification.raw,
+        seq_number=notification.seq_number,
+        event=notification.event,
+        address=notification.address,
+        iccid=Iccid(notification.iccid) if notification.iccid else None,
+    )
+    if await _store(visit, stored) and await _contradicts(visit, stored):
+        await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, "a notification contradicts the inventory")
+
+
+async def _store(visit: Visit, stored: StoredNotification) -> bool:
+    new = await results.insert_notification(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
+    if new is None:
+        return False
+    about = {"event": stored.event, "address": stored.address, "seq": stored.seq_number}
+    await visit.record("notification.stored", about)
+    return True
+
+
+async def _contradicts(visit: Visit, stored: StoredNotification) -> bool:
+    if stored.iccid is None or stored.event is None:
+        return False
+    known = await inventory.read(visit.db, visit.bucket, visit.eid)
+    found = next((p for p in known if p.iccid == stored.iccid), None)
+    if stored.event in _STATE_AFTER:
+        return found is None or found.state is not _STATE_AFTER[stored.event]
+    return (found is not None) if stored.event == "delete" else found is None

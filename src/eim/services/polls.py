@@ -1,0 +1,119 @@
+"""A poll arrives: what waits for this eUICC goes out, or a constant "nothing" (design 3.1, 3.2)."""
+
+import asyncio
+from datetime import datetime
+from typing import Final
+
+import anyio
+
+from eim.domain.ids import Bucket, Eid, bucket_of, eid_check_digits_hold
+from eim.errors import DatabaseUnavailable
+from eim.protocol.esipa import NO_PACKAGE, Poll, package_answer, poll_error
+from eim.services.ports import Clock
+from eim.services.waiting import Waiters
+from eim.store import associations, audit, events, mailbox, requests
+from eim.store.connect import Pool, acquire, transaction
+from eim.store.mailbox import Look
+from eim.store.requests import Ask
+
+_EID_NOT_FOUND: Final = 2
+_INVALID_EID: Final = 3
+_TAKE_DEADLINE: Final = 0.5  # seconds: a committed stop is final one second later
+_FLUSH_EVERY: Final = 2.0  # seconds of last-seen times that a crash may lose
+_FLUSH_AT_MOST: Final = 5_000
+
+
+class Polls:
+    """Answers GetEimPackage."""
+
+    def __init__(self, pool: Pool, waiters: Waiters, seen: "Seen", clock: Clock, unknown: bytes) -> None:
+        self._pool = pool
+        self._waiters = waiters
+        self._seen = seen
+        self._clock = clock
+        self._unknown = unknown  # the answer for an EID that nobody onboarded
+
+    async def answer(self, poll: Poll) -> bytes:
+        """The octets for one poll; a package is handed out by a commit that has happened when this returns."""
+        eid = Eid(poll.eid)
+        bucket = bucket_of(eid)
+        async with acquire(self._pool) as db:
+            look = await mailbox.look(db, bucket, eid)
+        if look is None:
+            return self._unknown if eid_check_digits_hold(eid) else poll_error(_INVALID_EID)
+        self._seen.note(bucket, eid, self._clock())
+        asked = await self._record(bucket, eid, poll, look)
+        if asked or look.asked or (look.due and not look.ready):
+            await self._waiters.wait(bucket, eid)
+        elif not look.ready:
+            return NO_PACKAGE
+        return await self._take(bucket, eid)
+
+    async def _take(self, bucket: Bucket, eid: Eid) -> bytes:
+        async with acquire(self._pool) as db:
+            taken = await mailbox.take(db, bucket, eid, _TAKE_DEADLINE)
+        return package_answer(taken.sealed) if taken else NO_PACKAGE
+
+    async def _record(self, bucket: Bucket, eid: Eid, poll: Poll, look: Look) -> bool:
+        """A state change and a new network are said once, so they are committed before the answer."""
+        moved = poll.plmn is not None and poll.plmn != look.plmn
+        learnt = poll.speaks is not None and look.speaks is None
+        if not (poll.state_change or moved or learnt):
+            return False
+        async with transaction(self._pool) as db:
+            card = await associations.lock(db, bucket, eid)
+            if card is None:
+                return False
+            about: dict[str, object] = {}
+            if poll.plmn is not None and moved:
+                await associations.moved_to_plmn(db, bucket, eid, poll.plmn)
+                about["plmn"] = poll.plmn.hex()
+            if poll.speaks is not None and learnt:
+                await associations.learn_speaks(db, bucket, eid, poll.speaks)
+            if poll.state_change:
+                about["stateChangeCause"] = poll.cause
+                await requests.add(db, bucket, eid, Ask.AUDIT, f"notifyStateChange {poll.cause}")
+                await requests.hint(db, bucket)
+            if about:
+                await events.record(db, bucket, eid, card.tenant, "euicc.changed", about)
+                subject = eid.hex()
+                await audit.record(
+                    db, bucket, card.tenant, actor="device", action="euicc.changed", subject=subject, data=about
+                )
+        return poll.state_change
+
+
+class Seen:
+    """Guards the buffer of last-seen times: written in bulk, never one row a poll. A crash loses two seconds of them."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._at: dict[tuple[Bucket, Eid], datetime] = {}
+
+    def note(self, bucket: Bucket, eid: Eid, at: datetime) -> None:
+        self._at[bucket, eid] = at
+
+    async def run(self) -> None:
+        """Write the buffer every two seconds until cancelled, and once more then."""
+        try:
+            while True:
+                await asyncio.sleep(_FLUSH_EVERY)
+                await self._flush_or_keep()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._flush_or_keep()
+
+    async def _flush_or_keep(self) -> None:
+        noted, self._at = self._at, {}
+        rows = [(bucket, eid, at) for (bucket, eid), at in noted.items()]
+        try:
+            for start in range(0, len(rows), _FLUSH_AT_MOST):
+                async with transaction(self._pool) as db:
+                    await associations.seen(db, rows[start : start + _FLUSH_AT_MOST])
+        except DatabaseUnavailable:
+            self._at = noted | self._at
+
+
+def unknown_answer(word: str) -> bytes:
+    """The answer for an EID that nobody onboarded: "noEimPackage" is no oracle, "eidNotFound" says it."""
+    return poll_error(_EID_NOT_FOUND) if word == "eidNotFound" else NO_PACKAGE

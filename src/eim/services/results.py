@@ -1,0 +1,119 @@
+"""A result comes back: whose it is, verified, stored, applied, audited in one transaction; then acknowledged."""
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from eim.asn1.sgp32 import DataError, DataResponse, ErrorSigned, ErrorUnsigned, ResponseError, ResultSigned, TriggerResult
+from eim.domain.euicc import Speaks
+from eim.domain.ids import Bucket, Eid, bucket_of
+from eim.protocol.esipa import Notified, Provided, acknowledgement, provide_error
+from eim.protocol.trust import Roots, eid_in_certificate
+from eim.services import introductions, notifications, settling
+from eim.services.ports import Clock
+from eim.services.visit import Visit
+from eim.services.whose import Source, whose
+from eim.store import associations, requests, results
+from eim.store.connect import Pool, transaction
+from eim.store.results import Stored
+
+_EID_NOT_FOUND: Final = 2
+_MISSING_EID: Final = 4
+
+
+class ResultRules(msgspec.Struct, frozen=True):
+    """What the configuration says about results."""
+
+    strays: int  # how many messages of nobody are kept
+    tell_unknown: bool  # whether an EID that nobody onboarded is told so; an enumeration oracle
+
+
+class Results:
+    """Takes in what IPAs provide. Any process may take any message: all state is in the database."""
+
+    def __init__(self, pool: Pool, roots: Roots, rules: ResultRules, clock: Clock) -> None:
+        self._pool = pool
+        self._roots = roots
+        self._rules = rules
+        self._clock = clock
+
+    async def provide(self, provided: Provided, source: Source) -> bytes:
+        """Take in one ProvideEimPackageResult; the answer, which may be sent only now that all is committed.
+
+        A decodable result is never refused by HTTP: the card would send it for ever (SGP.32 reference, 18.5).
+        """
+        async with transaction(self._pool) as db:
+            owner = await whose(db, provided.eid, provided.payload, source)
+            card = await associations.lock(db, *owner) if owner else None
+            if owner is None or card is None:
+                await self._keep_stray(db, source, provided.raw)
+                return self._unknown(provided, named=owner is not None)
+            visit = Visit(db, *owner, card, self._clock())
+            await _learn(visit, provided.speaks)
+            await self._take(visit, provided)
+            await requests.hint(db, visit.bucket)
+            return acknowledgement(visit.acknowledged, visit.speaks)
+
+    async def notify(self, notified: Notified, source: Source) -> None:
+        """Store one notification durably. Returning means committed: the IPA then removes it from the card."""
+        async with transaction(self._pool) as db:
+            owner = _owner_of(notified, source)
+            card = await associations.lock(db, *owner) if owner else None
+            if owner is None or card is None:
+                await self._keep_stray(db, source, notified.raw)
+                return
+            visit = Visit(db, *owner, card, self._clock())
+            await notifications.keep_read(visit, notified.notification)
+            await requests.hint(db, visit.bucket)
+
+    async def _take(self, visit: Visit, provided: Provided) -> None:
+        match provided.payload:
+            case ResultSigned() | ErrorSigned() | ErrorUnsigned() as result:
+                await settling.settle(visit, result)
+            case DataResponse() as response:
+                await introductions.take_data(visit, response, self._roots)
+            case DataError() as error:
+                await introductions.take_error(visit, error)
+            case ResponseError() as error:
+                await settling.take_unsigned(visit, "responseError", error.raw, error.transaction_id)
+            case TriggerResult() as trigger:
+                await _keep_trigger(visit, trigger)
+        for octets in provided.notifications:
+            visit.acknowledge(await notifications.keep(visit, octets))
+
+    async def _keep_stray(self, db: results.Db, source: Source, octets: bytes) -> None:
+        await results.keep_stray(db, source.peer, hashlib.sha256(octets).digest(), octets, self._rules.strays)
+
+    def _unknown(self, provided: Provided, *, named: bool) -> bytes:
+        if not named:
+            return provide_error(_MISSING_EID)
+        if self._rules.tell_unknown:
+            return provide_error(_EID_NOT_FOUND)
+        return acknowledgement((), provided.speaks)
+
+
+async def _learn(visit: Visit, speaks: Speaks | None) -> None:
+    """The shape of a message tells its version: v1.0.1 for certain, later ones only that it isn't that."""
+    known = visit.card.speaks
+    if speaks is None or speaks is known or (speaks is not Speaks.V1_0_1 and known not in (None, Speaks.V1_0_1)):
+        return
+    await associations.learn_speaks(visit.db, visit.bucket, visit.eid, speaks)
+    visit.card = msgspec.structs.replace(visit.card, speaks=speaks)
+    visit.speaks = speaks
+
+
+async def _keep_trigger(visit: Visit, trigger: TriggerResult) -> None:
+    digest = hashlib.sha256(trigger.raw).digest()
+    if await results.verdict_of(visit.db, visit.bucket, visit.eid, digest) is None:
+        stored = Stored(digest, trigger.raw, "trigger", "unsigned", transaction=trigger.transaction_id)
+        await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
+        await visit.record("download.reported", {})
+
+
+def _owner_of(notified: Notified, source: Source) -> tuple[Bucket, Eid] | None:
+    """The EID it names, the one its certificate names, or the one that polled on this connection."""
+    said = notified.notification.eid
+    certificate = notified.notification.euicc_certificate
+    eid = Eid(said) if said else eid_in_certificate(certificate) if certificate else source.polled
+    return (bucket_of(eid), eid) if eid is not None else None

@@ -1,0 +1,182 @@
+"""Seal ahead: packages are assembled, signed and stored before the device calls (design 3.1, 3.4)."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Final
+
+import msgspec
+
+from eim.asn1.sgp32 import Delete, Disable, Enable, ListProfileInfo, Psmo, PsmoList
+from eim.domain.euicc import Association, Speaks
+from eim.domain.ids import Bucket, Eid, Iccid, TransactionId, transaction_of
+from eim.domain.operation import SIGNED, Kind, Priority, State
+from eim.protocol import esep
+from eim.protocol.esep import SearchCriteria
+from eim.services.holding import Hold
+from eim.services.ports import Keys, Signer
+from eim.store import Db, associations, mailbox, packages, work
+from eim.store.associations import Allocated
+from eim.store.connect import Pool, transaction
+from eim.store.packages import Sealed
+from eim.store.work import Open
+
+_RANDOM_OCTETS: Final = 14  # of an eimTransactionId; the first two of its 16 are the bucket
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to do for one eUICC: seal these, in this order; or first take back what a new one overtakes."""
+
+    bucket: Bucket
+    eid: Eid
+    seal: tuple[Open, ...]
+    overtaken: bool = False
+
+
+def plan(bucket: Bucket, eid: Eid, operations: Sequence[Open], ahead: int) -> Plan:
+    """Which of one eUICC's open operations, given in the order they go out, are sealed next.
+
+    Nothing is sealed past the first one that can't be: an enable never overtakes what was ordered before it.
+    """
+    waiting = [o for o in operations if o.state is not State.OUT]
+    accepted_at = next((i for i, o in enumerate(waiting) if o.state is State.ACCEPTED), len(waiting))
+    if any(o.state is State.SEALED for o in waiting[accepted_at:]):
+        return Plan(bucket, eid, (), overtaken=True)
+    chosen: list[Open] = []
+    for candidate in waiting[accepted_at:]:
+        if candidate.kind in SIGNED and not candidate.introduced:
+            break
+        chosen.append(candidate)
+    room = ahead - (len(operations) - (len(waiting) - accepted_at))
+    return Plan(bucket, eid, tuple(chosen[: max(room, 0)]))
+
+
+class Sealer:
+    """Makes packages; the worker role only: no process that the internet reaches can sign one."""
+
+    def __init__(self, pool: Pool, keys: Keys, ahead: int) -> None:
+        self._pool = pool
+        self._keys = keys
+        self._ahead = ahead  # packages in front of one eUICC, the one that is out included
+
+    async def seal(self, eids: Sequence[tuple[Bucket, Eid]], hold: Hold) -> int:
+        """Seal what is due for `eids`, in one transaction; how many packages that made."""
+        async with transaction(self._pool) as db:
+            await hold(db, [bucket for bucket, _ in eids])
+            plans = await self._plans(db, eids)
+            for overtaken in (p for p in plans if p.overtaken):
+                await _take_back(db, overtaken)
+            made = await self._make(db, [p for p in plans if p.seal])
+            if made:
+                await packages.insert(db, made)
+                await mailbox.raise_heads(db, sorted({(s.bucket, s.eid) for s in made}))
+        return len(made)
+
+    async def _plans(self, db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> list[Plan]:
+        opened = await work.open_operations(db, eids)
+        return [
+            plan(bucket, eid, list(operations), self._ahead)
+            for (bucket, eid), operations in groupby(opened, key=lambda o: (o.bucket, o.eid))
+        ]
+
+    async def _make(self, db: Db, plans: Sequence[Plan]) -> list[Sealed]:
+        wanted = [(p.bucket, p.eid, sum(o.kind in SIGNED for o in p.seal), len(p.seal)) for p in plans]
+        allocated = {(a.bucket, a.eid): a for a in await associations.allocate(db, wanted)}
+        ours = [p for p in plans if (p.bucket, p.eid) in allocated]
+        really = await work.seal(db, sorted((o.bucket, o.id) for p in ours for o in p.seal))
+        jobs = [
+            (allocated[p.bucket, p.eid], [o for o in p.seal if o.id in really])
+            for p in ours
+        ]
+        return await asyncio.to_thread(self._sign_all, jobs)
+
+    def _sign_all(self, jobs: Iterable[tuple[Allocated, Sequence[Open]]]) -> list[Sealed]:
+        signers: dict[str, Signer] = {}
+        made: list[Sealed] = []
+        for allocated, operations in jobs:
+            if allocated.key_name not in signers:
+                signers[allocated.key_name] = self._keys.load(allocated.key_name)
+            made += _sealed(allocated, operations, signers[allocated.key_name])
+        return made
+
+
+def _sealed(allocated: Allocated, operations: Sequence[Open], signer: Signer) -> list[Sealed]:
+    """The packages of one eUICC, numbers and counters rising from what was allocated."""
+    made: list[Sealed] = []
+    counter = allocated.counter
+    for number, operation in enumerate(operations, allocated.number + 1):
+        transaction_id = transaction_of(allocated.bucket, secrets.token_bytes(_RANDOM_OCTETS))
+        if operation.kind in SIGNED:
+            counter += 1
+            octets = _package(allocated, operation, counter, transaction_id, signer)
+            made.append(_row(allocated, operation, number, counter, transaction_id, octets))
+        else:
+            named = None if allocated.speaks is Speaks.V1_0_1 else transaction_id
+            made.append(_row(allocated, operation, number, None, named, _data_request(allocated, operation, named)))
+    return made
+
+
+def _package(
+    allocated: Allocated, operation: Open, counter: int, transaction_id: TransactionId, signer: Signer
+) -> bytes:
+    association = Association(
+        bucket=allocated.bucket,
+        eid=allocated.eid,
+        tenant=allocated.tenant,
+        identity=allocated.identity,
+        eim_id=allocated.eim_id,
+        token=allocated.association_token,
+        counter=counter,
+        speaks=allocated.speaks or Speaks.V1_2,
+    )
+    unsigned = esep.assemble(association, PsmoList((_psmo(operation),)), counter, transaction_id)
+    return esep.seal(unsigned, signer.sign(unsigned.tbs))
+
+
+def _data_request(allocated: Allocated, operation: Open, named: TransactionId | None) -> bytes:
+    """A recovery asks a v1.0.1 peer for its stored results in place of notifications; later versions list both."""
+    results_wanted = allocated.speaks is Speaks.V1_0_1 and operation.priority == Priority.RECOVERY
+    return esep.data_request(
+        operation.tag_list, allocated.speaks, named, SearchCriteria(all_results=results_wanted)
+    )
+
+
+def _psmo(operation: Open) -> Psmo:
+    if operation.kind is Kind.LIST_PROFILES:
+        return ListProfileInfo()
+    iccid = operation.iccid or Iccid(b"")
+    if operation.kind is Kind.ENABLE:
+        return Enable(iccid, operation.rollback)
+    return Disable(iccid) if operation.kind is Kind.DISABLE else Delete(iccid)
+
+
+def _row(
+    allocated: Allocated,
+    operation: Open,
+    number: int,
+    counter: int | None,
+    transaction_id: TransactionId | None,
+    octets: bytes,
+) -> Sealed:
+    return Sealed(
+        bucket=allocated.bucket,
+        eid=allocated.eid,
+        tenant=allocated.tenant,
+        number=number,
+        operation=operation.id,
+        identity=allocated.identity,
+        counter=counter,
+        transaction=transaction_id,
+        token=allocated.association_token,
+        speaks=allocated.speaks or Speaks.V1_2,
+        octets=octets,
+        gate=operation.gate,
+        not_before=operation.not_before,
+    )
+
+
+async def _take_back(db: Db, overtaken: Plan) -> None:
+    """Something of higher priority came: unseal the rest in the same transaction; the next round seals anew."""
+    await associations.lock(db, overtaken.bucket, overtaken.eid)
+    await mailbox.unseal(db, overtaken.bucket, overtaken.eid)

@@ -1,0 +1,172 @@
+"""Taking in one package result: verify, store, apply, end, audit; all in the caller's transaction (design 3.3, 3.8)."""
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from eim.asn1.sgp32 import ErrorSigned, ErrorUnsigned, PackageResult, ResultSigned, decode_package_result
+from eim.domain.euicc import SignatureForm
+from eim.domain.ids import Eid, TransactionId
+from eim.domain.operation import State
+from eim.domain.outcome import Outcome, package_error
+from eim.services import applying
+from eim.services.verdicts import Verdict, judge
+from eim.services.visit import Visit
+from eim.store import associations, mailbox, packages, requests, results, work
+from eim.store.packages import Package
+from eim.store.requests import Ask
+from eim.store.results import Stored
+
+_REPLAY: Final = 4  # euiccPackageErrorCode: the counter is not above the card's
+_ECALL: Final = 104
+_AFTER_ECALL: Final = 600.0  # seconds until the next try
+_UNSIGNED_AN_HOUR: Final = 20  # beyond that, unsigned errors of one EID are not even kept
+
+
+async def settle(visit: Visit, result: PackageResult) -> None:
+    """Take in one EuiccPackageResult. The same octets again change nothing and are acknowledged again."""
+    digest = hashlib.sha256(result.raw).digest()
+    known = await results.verdict_of(visit.db, visit.bucket, visit.eid, digest)
+    if isinstance(result, ErrorUnsigned):
+        if known is None:
+            await take_unsigned(visit, "errorUnsigned", result.raw, result.transaction_id)
+    elif known is None:
+        await _signed(visit, result, digest)
+    elif known != "refused":
+        _acknowledge(visit, result)
+
+
+async def settle_unverified(visit: Visit) -> None:
+    """The card's certificate has come: verify what waited for it, in the card's order."""
+    for octets in await results.unverified(visit.db, visit.bucket, visit.eid):
+        result = decode_package_result(octets)
+        if isinstance(result, ErrorUnsigned):
+            continue
+        package = await _package_of(visit, result)
+        verdict = judge(visit.card, visit.speaks, result, package)
+        form, coding = (verdict.match.form.value, verdict.match.coding.value) if verdict.match else ("", "")
+        digest = hashlib.sha256(octets).digest()
+        await results.judge(visit.db, visit.bucket, visit.eid, digest, verdict.word, form, coding)
+        await _act(visit, result, package, verdict)
+
+
+async def take_unsigned(visit: Visit, kind: str, octets: bytes, transaction: bytes | None) -> None:
+    """Keep an error that anybody could have sent. By itself it ends nothing (design 3.3).
+
+    One that names the package now out, by the transaction id only its receiver knows, makes the next thing out a
+    data request; the package stays in doubt until a higher counter is accepted.
+    """
+    if await results.unsigned_within_the_hour(visit.db, visit.bucket, visit.eid) >= _UNSIGNED_AN_HOUR:
+        return
+    digest = hashlib.sha256(octets).digest()
+    stored = Stored(digest, octets, kind, "unsigned", transaction=transaction)
+    await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
+    await visit.record("result.unsigned", {"kind": kind})
+    head = await packages.head(visit.db, visit.bucket, visit.eid)
+    if head is not None and transaction is not None and head.transaction == transaction:
+        await doubt(visit, head, "unsigned")
+
+
+async def doubt(visit: Visit, package: Package, reason: str) -> None:
+    """Whether the card executed `package` is not known: a worker is asked to find out."""
+    if await work.doubt(visit.db, visit.bucket, package.operation, reason):
+        await requests.add(visit.db, visit.bucket, visit.eid, Ask.RECOVER, reason)
+        await visit.audit("operation.in_doubt", {"operation": str(package.operation), "reason": reason})
+        await visit.record("operation.in_doubt", {"operation": str(package.operation), "reason": reason})
+
+
+async def _signed(visit: Visit, result: ResultSigned | ErrorSigned, digest: bytes) -> None:
+    package = await _package_of(visit, result)
+    verdict = judge(visit.card, visit.speaks, result, package)
+    if result.data.eim_id != visit.card.eim_id or (verdict.counts and package is None):
+        verdict = Verdict("foreign", verdict.match)
+    await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, _stored(result, digest, verdict, package))
+    await _act(visit, result, package, verdict)
+
+
+async def _act(visit: Visit, result: ResultSigned | ErrorSigned, package: Package | None, verdict: Verdict) -> None:
+    if verdict.word == "refused":
+        await visit.record("result.refused", {"counter": result.data.counter, "why": "its signature doesn't verify"})
+        return
+    _acknowledge(visit, result)
+    if package is None or verdict.word == "foreign":
+        await visit.record("result.foreign", {"counter": result.data.counter, "eimId": result.data.eim_id})
+    elif verdict.word == "unverified":
+        await doubt(visit, package, "unverified")
+    else:
+        await _pin(visit, verdict)
+        await _apply(visit, result, package)
+
+
+async def _pin(visit: Visit, verdict: Verdict) -> None:
+    """The first form that verifies is the only one from now on."""
+    match = verdict.match
+    if match is None or (visit.card.signature_form is not None and visit.card.token_proven):
+        return
+    await associations.pin(visit.db, visit.bucket, visit.eid, match.form, match.coding, match.token)
+    token = match.token if match.form is SignatureForm.TOKEN else visit.card.association_token
+    visit.card = msgspec.structs.replace(
+        visit.card,
+        signature_form=match.form,
+        signature_coding=match.coding,
+        token_proven=True,
+        association_token=token,
+    )
+    await visit.record("euicc.proven", {"form": match.form.value, "coding": match.coding.value})
+
+
+async def _apply(visit: Visit, result: ResultSigned | ErrorSigned, package: Package) -> None:
+    if isinstance(result, ResultSigned):
+        await applying.apply(visit, result, package)
+    elif result.data.code == _REPLAY:
+        await doubt(visit, package, "replay")
+    else:
+        await _error(visit, result.data.code, package)
+
+
+async def _error(visit: Visit, code: int, package: Package) -> None:
+    """The card signed that it did not execute the package."""
+    asked = await work.read(visit.db, visit.bucket, package.operation)
+    if asked is not None and code == _ECALL and asked.state is State.OUT:
+        await work.retry(visit.db, visit.bucket, asked.id, _AFTER_ECALL)
+        await visit.record("operation.postponed", {"operation": str(asked.id), "reason": package_error(code)})
+    elif asked is not None and asked.state in (State.OUT, State.IN_DOUBT):
+        await applying.end(visit, asked, Outcome(State.FAILED, package_error(code)), {})
+    if package.state == "head":
+        await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
+
+
+async def _package_of(visit: Visit, result: ResultSigned | ErrorSigned) -> Package | None:
+    transaction = result.data.transaction_id
+    return await packages.of_result(
+        visit.db,
+        visit.bucket,
+        Eid(visit.eid),
+        TransactionId(transaction) if transaction else None,
+        result.data.counter,
+    )
+
+
+def _stored(
+    result: ResultSigned | ErrorSigned, digest: bytes, verdict: Verdict, package: Package | None
+) -> Stored:
+    match = verdict.match
+    return Stored(
+        digest=digest,
+        octets=result.raw,
+        kind="result" if isinstance(result, ResultSigned) else "errorSigned",
+        verdict=verdict.word,
+        operation=package.operation if package else None,
+        transaction=result.data.transaction_id,
+        counter=result.data.counter,
+        seq_number=result.data.seq_number if isinstance(result, ResultSigned) else None,
+        form=match.form.value if match else None,
+        coding=match.coding.value if match else None,
+        late=package is not None and package.state != "head",
+    )
+
+
+def _acknowledge(visit: Visit, result: ResultSigned | ErrorSigned) -> None:
+    if isinstance(result, ResultSigned):
+        visit.acknowledge(result.data.seq_number)

@@ -1,0 +1,51 @@
+"""One eUICC in one transaction: the row under lock, and what the answer will acknowledge."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from eim.domain.euicc import Speaks
+from eim.domain.ids import Bucket, Eid, TenantId, format_eid
+from eim.store import Db, audit, events
+from eim.store.associations import Card
+
+
+class Visit:
+    """Guards the live transaction in which one device's message is taken in.
+
+    `card` is the row as it was read under its lock; steps that change it put a new value here, so that the next
+    step of the same message (a result inside a data response) sees it.
+    """
+
+    def __init__(self, db: Db, bucket: Bucket, eid: Eid, card: Card, now: datetime) -> None:
+        self.db = db
+        self.bucket = bucket
+        self.eid = eid
+        self.card = card
+        self.now = now
+        self.speaks: Speaks | None = card.speaks
+        self.acknowledged: list[int] = []
+
+    @property
+    def tenant(self) -> TenantId:
+        return self.card.tenant
+
+    def acknowledge(self, seq_number: int | None) -> None:
+        """The card may forget this one, once the transaction has committed."""
+        if seq_number is not None and seq_number not in self.acknowledged:
+            self.acknowledged.append(seq_number)
+
+    async def record(self, kind: str, data: Mapping[str, object]) -> None:
+        """An event on the eUICC's timeline."""
+        await events.record(self.db, self.bucket, self.eid, self.tenant, kind, data)
+
+    async def audit(self, action: str, data: Mapping[str, object]) -> None:
+        """The audit record of what this message changed."""
+        await audit.record(
+            self.db,
+            self.bucket,
+            self.tenant,
+            actor="device",
+            action=action,
+            subject=format_eid(self.eid),
+            data=data,
+        )

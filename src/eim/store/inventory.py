@@ -1,0 +1,64 @@
+"""The profiles a card told us of: table `profiles`, as results write it."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from eim.domain.euicc import Profile
+from eim.domain.ids import Bucket, Eid, Iccid, TenantId
+from eim.store import Db
+
+_GONE: Final = "DELETE FROM profiles WHERE bucket = $1 AND eid = $2 AND iccid <> ALL ($3::bytea[])"
+_PUT: Final = """
+    INSERT INTO profiles (bucket, eid, tenant, iccid, state, isdp_aid, nickname, service_provider, name, profile_class,
+                          fallback, ppr)
+    SELECT $1, $2, $3, u.* FROM unnest($4::bytea[], $5::text[], $6::bytea[], $7::text[], $8::text[], $9::text[],
+                                       $10::smallint[], $11::boolean[], $12::bytea[]) AS u
+    ON CONFLICT (bucket, eid, iccid) DO UPDATE
+       SET state = excluded.state, isdp_aid = excluded.isdp_aid, nickname = excluded.nickname,
+           service_provider = excluded.service_provider, name = excluded.name,
+           profile_class = excluded.profile_class, fallback = excluded.fallback, ppr = excluded.ppr,
+           changed_at = now()
+"""
+_STAMP: Final = "UPDATE euiccs SET inventory_at = now() WHERE bucket = $1 AND eid = $2"
+_READ: Final = """
+    SELECT iccid, state, isdp_aid, nickname, service_provider, name, profile_class, fallback, ppr
+      FROM profiles WHERE bucket = $1 AND eid = $2 ORDER BY iccid
+"""
+
+
+async def read(db: Db, bucket: Bucket, eid: Eid) -> list[Profile]:
+    """What we know of the card's profiles, by ICCID."""
+    return [msgspec.convert(dict(row), Profile) for row in await db.fetch(_READ, bucket, eid)]
+
+
+async def replace(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, profiles: Sequence[Profile]) -> None:
+    """These are all the profiles there are: the answer to an unfiltered listProfileInfo."""
+    await keep_only(db, bucket, eid, [p.iccid for p in profiles])
+    await put(db, bucket, eid, tenant, profiles)
+    await db.execute(_STAMP, bucket, eid)
+
+
+async def put(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, profiles: Sequence[Profile]) -> None:
+    """Write these profiles as they are now; others stay."""
+    await db.execute(
+        _PUT,
+        bucket,
+        eid,
+        tenant,
+        [p.iccid for p in profiles],
+        [p.state.value for p in profiles],
+        [p.isdp_aid for p in profiles],
+        [p.nickname for p in profiles],
+        [p.service_provider for p in profiles],
+        [p.name for p in profiles],
+        [p.profile_class for p in profiles],
+        [p.fallback for p in profiles],
+        [p.ppr for p in profiles],
+    )
+
+
+async def keep_only(db: Db, bucket: Bucket, eid: Eid, iccids: Sequence[Iccid]) -> None:
+    """The card has no others."""
+    await db.execute(_GONE, bucket, eid, iccids)

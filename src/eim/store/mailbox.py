@@ -1,0 +1,162 @@
+"""The octets that wait for each eUICC, or are out with it: table `mailbox`, one row an eUICC (design 3.2)."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from eim.domain.ids import Bucket, Eid
+from eim.store import Db
+
+# `due`: work exists that a worker can seal now, so a poll waits for it a moment instead of hearing "nothing".
+_LOOK: Final = """
+    SELECT e.speaks, e.plmn, m.handed_at IS NOT NULL AS out,
+           m.sealed IS NOT NULL AND m.not_before <= now() AND g.open AS ready,
+           EXISTS (SELECT 1 FROM requests r
+                    WHERE r.bucket = $1 AND r.eid = $2 AND r.not_before <= now()) AS asked,
+           EXISTS (SELECT 1 FROM operations o JOIN gates og ON og.id = o.gate
+                    WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'accepted' AND o.not_before <= now() AND og.open
+                      AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL)) AS due
+      FROM euiccs e
+      JOIN mailbox m ON m.bucket = e.bucket AND m.eid = e.eid
+      JOIN gates g ON g.id = m.gate
+     WHERE e.bucket = $1 AND e.eid = $2
+"""
+
+_READY: Final = """
+    SELECT m.bucket, m.eid
+      FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
+      JOIN mailbox m ON m.bucket = u.bucket AND m.eid = u.eid
+      JOIN gates g ON g.id = m.gate
+     WHERE m.sealed IS NOT NULL AND m.not_before <= now() AND g.open
+       AND NOT EXISTS (SELECT 1 FROM requests r
+                        WHERE r.bucket = m.bucket AND r.eid = m.eid AND r.not_before <= now())
+"""
+
+# The same octets at every poll until they are resolved: a lost answer costs nothing, and who polls in between
+# blocks nobody. The first delivery moves the operation and writes its audit record in the same statement.
+_TAKE: Final = """
+    WITH taken AS (
+        UPDATE mailbox m
+           SET handed_at = coalesce(m.handed_at, now()), deliveries = m.deliveries + 1,
+               highest_handed = greatest(m.highest_handed, coalesce(m.counter, 0))
+          FROM gates g
+         WHERE m.bucket = $1 AND m.eid = $2 AND m.sealed IS NOT NULL AND m.not_before <= now()
+           AND g.id = m.gate AND g.open
+     RETURNING m.tenant, m.operation, m.number, m.counter, m.sealed, m.deliveries
+    ), moved AS (
+        UPDATE operations o SET state = 'out', handed_at = now()
+          FROM taken t
+         WHERE o.bucket = $1 AND o.id = t.operation AND o.state = 'sealed'
+    ), audited AS (
+        INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
+        SELECT $1, gen_random_uuid(), t.tenant, 'device', 'package.handed', t.operation::text,
+               jsonb_build_object('number', t.number, 'counter', t.counter)
+          FROM taken t
+         WHERE t.deliveries = 1
+    )
+    SELECT operation, sealed, deliveries FROM taken
+"""
+
+# What was never handed out may be unsealed; its counter is lost, gaps are harmless.
+_KILL: Final = """
+    UPDATE packages p SET state = 'dead'
+      FROM mailbox m
+     WHERE p.bucket = $1 AND p.eid = $2 AND m.bucket = $1 AND m.eid = $2
+       AND (p.state = 'waiting' OR p.state = 'head' AND m.handed_at IS NULL)
+"""
+_REOPEN: Final = """
+    UPDATE operations SET state = 'accepted' WHERE bucket = $1 AND eid = $2 AND state = 'sealed'
+"""
+_EMPTY: Final = """
+    UPDATE mailbox
+       SET number = NULL, operation = NULL, counter = NULL, sealed = NULL, handed_at = NULL, deliveries = 0
+     WHERE bucket = $1 AND eid = $2 AND handed_at IS NULL
+"""
+
+_DEMOTE: Final = """
+    UPDATE packages p SET state = 'ended'
+      FROM mailbox m
+     WHERE p.bucket = $1 AND p.eid = $2 AND m.bucket = $1 AND m.eid = $2 AND p.number = m.number AND p.state = 'head'
+"""
+_MOVE_UP: Final = "SELECT move_up($1, $2)"
+
+# Heads for the eUICCs that have none: the lowest waiting number moves up. Worker role only.
+_RAISE: Final = """
+    WITH next AS (
+        SELECT DISTINCT ON (p.bucket, p.eid) p.bucket, p.eid, p.number, p.operation, p.counter, p.sealed, p.gate,
+               p.not_before
+          FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
+          JOIN packages p ON p.bucket = u.bucket AND p.eid = u.eid AND p.state = 'waiting'
+         ORDER BY p.bucket, p.eid, p.number
+    ), raised AS (
+        UPDATE mailbox m
+           SET number = n.number, operation = n.operation, counter = n.counter, sealed = n.sealed, gate = n.gate,
+               not_before = n.not_before, handed_at = NULL, deliveries = 0
+          FROM next n
+         WHERE m.bucket = n.bucket AND m.eid = n.eid AND m.sealed IS NULL
+     RETURNING m.bucket, m.eid, m.number
+    )
+    UPDATE packages p SET state = 'head'
+      FROM raised r
+     WHERE p.bucket = r.bucket AND p.eid = r.eid AND p.number = r.number
+"""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a poll finds, before anything is handed out."""
+
+    speaks: str | None
+    plmn: bytes | None
+    out: bool
+    ready: bool
+    asked: bool  # a worker was asked for something that may change what goes out next
+    due: bool
+
+
+class Taken(msgspec.Struct, frozen=True):
+    operation: UUID
+    sealed: bytes  # one complete BF51, BF52 or BF54 TLV; the next take returns the same octets
+    deliveries: int
+
+
+async def look(db: Db, bucket: Bucket, eid: Eid) -> Look | None:
+    """What waits for `eid`; None when nobody onboarded it. Writes nothing, one round trip."""
+    row = await db.fetchrow(_LOOK, bucket, eid)
+    if row is None:
+        return None
+    return Look(row["speaks"], row["plmn"], row["out"], row["ready"], row["asked"], row["due"])
+
+
+async def ready(db: Db, waiting: Sequence[tuple[Bucket, Eid]]) -> set[Eid]:
+    """Those of `waiting` for whom something may go out now. One round trip for all."""
+    rows = await db.fetch(_READY, [bucket for bucket, _ in waiting], [eid for _, eid in waiting])
+    return {Eid(row["eid"]) for row in rows}
+
+
+async def take(db: Db, bucket: Bucket, eid: Eid, deadline: float) -> Taken | None:
+    """Hand out what waits for `eid`; None when nothing does. Commit before the octets leave. One round trip.
+
+    deadline  seconds; a stop that is committed must not wait behind a slow hand-out (design 3.2)
+    """
+    row = await db.fetchrow(_TAKE, bucket, eid, timeout=deadline)
+    return Taken(row["operation"], row["sealed"], row["deliveries"]) if row else None
+
+
+async def unseal(db: Db, bucket: Bucket, eid: Eid) -> None:
+    """Take back every seal that was never handed out; its operations are accepted again. Lock the eUICC before."""
+    await db.execute(_KILL, bucket, eid)
+    await db.execute(_REOPEN, bucket, eid)
+    await db.execute(_EMPTY, bucket, eid)
+
+
+async def resolve_head(db: Db, bucket: Bucket, eid: Eid) -> None:
+    """The head is answered: it ends, and the next waiting package moves up in the same transaction."""
+    await db.execute(_DEMOTE, bucket, eid)
+    await db.execute(_MOVE_UP, bucket, eid)
+
+
+async def raise_heads(db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> None:
+    """Give each eUICC without a head its lowest waiting package. One statement for all."""
+    await db.execute(_RAISE, [bucket for bucket, _ in eids], [eid for _, eid in eids])

@@ -1,0 +1,160 @@
+"""Every package ever sealed: table `packages`. An (EID, counter) never carries two octet strings."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from asyncpg import Record
+
+from eim.domain.euicc import Speaks
+from eim.domain.ids import Bucket, Eid, IdentityId, TenantId, TransactionId
+from eim.store import Db
+
+_INSERT: Final = """
+    INSERT INTO packages (bucket, eid, number, operation, identity, counter, transaction, token, speaks, sealed, gate,
+                          not_before)
+    SELECT * FROM unnest($1::smallint[], $2::bytea[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[],
+                         $7::bytea[], $8::bigint[], $9::text[], $10::bytea[], $11::integer[], $12::timestamptz[])
+"""
+_AUDIT: Final = """
+    INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
+    SELECT u.bucket, gen_random_uuid(), u.tenant, 'worker', 'package.sealed', u.operation::text,
+           jsonb_build_object('number', u.number, 'counter', u.counter, 'sha256', encode(sha256(u.sealed), 'hex'))
+      FROM unnest($1::smallint[], $2::smallint[], $3::uuid[], $4::bigint[], $5::integer[], $6::bytea[])
+        AS u (bucket, tenant, operation, number, counter, sealed)
+"""
+_BY_TRANSACTION: Final = """
+    SELECT number, operation, counter, transaction, token, speaks, sealed, state FROM packages
+     WHERE bucket = $1 AND eid = $2 AND transaction = $3 AND counter IS NOT DISTINCT FROM $4
+"""
+_BY_COUNTER: Final = """
+    SELECT number, operation, counter, transaction, token, speaks, sealed, state FROM packages
+     WHERE bucket = $1 AND eid = $2 AND counter = $3
+"""
+_DATA_REQUEST: Final = """
+    SELECT number, operation, counter, transaction, token, speaks, sealed, state FROM packages
+     WHERE bucket = $1 AND eid = $2 AND transaction = $3 AND counter IS NULL
+"""
+_HEAD: Final = """
+    SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state
+      FROM mailbox m JOIN packages p ON p.bucket = m.bucket AND p.eid = m.eid AND p.number = m.number
+     WHERE m.bucket = $1 AND m.eid = $2 AND m.handed_at IS NOT NULL
+"""
+_OWNER: Final = "SELECT eid FROM packages WHERE bucket = $1 AND transaction = $2 LIMIT 1"
+_FOREIGN: Final = "SELECT bucket, eid FROM foreign_transactions WHERE transaction = $1"
+_NOTE_FOREIGN: Final = """
+    INSERT INTO foreign_transactions (transaction, bucket, eid) VALUES ($1, $2, $3)
+    ON CONFLICT (transaction) DO NOTHING
+"""
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """One package as it will travel."""
+
+    bucket: Bucket
+    eid: Eid
+    tenant: TenantId
+    number: int
+    operation: UUID
+    identity: IdentityId
+    counter: int | None
+    transaction: TransactionId | None
+    token: int | None
+    speaks: Speaks
+    octets: bytes
+    gate: int
+    not_before: datetime
+
+
+class Package(msgspec.Struct, frozen=True):
+    """A package as its row holds it, for the result that comes back."""
+
+    number: int
+    operation: UUID
+    counter: int | None
+    transaction: bytes | None
+    token: int | None
+    speaks: str
+    sealed: bytes
+    state: str
+
+
+async def insert(db: Db, sealed: Sequence[Sealed]) -> None:
+    """Store packages and their audit records; two statements for any number."""
+    await db.execute(
+        _INSERT,
+        [s.bucket for s in sealed],
+        [s.eid for s in sealed],
+        [s.number for s in sealed],
+        [s.operation for s in sealed],
+        [s.identity for s in sealed],
+        [s.counter for s in sealed],
+        [s.transaction for s in sealed],
+        [s.token for s in sealed],
+        [s.speaks.value for s in sealed],
+        [s.octets for s in sealed],
+        [s.gate for s in sealed],
+        [s.not_before for s in sealed],
+    )
+    await db.execute(
+        _AUDIT,
+        [s.bucket for s in sealed],
+        [s.tenant for s in sealed],
+        [s.operation for s in sealed],
+        [s.number for s in sealed],
+        [s.counter for s in sealed],
+        [s.octets for s in sealed],
+    )
+
+
+async def of_result(
+    db: Db, bucket: Bucket, eid: Eid, transaction: TransactionId | None, counter: int
+) -> Package | None:
+    """The package that a signed result answers: by (EID, transaction, counter); by counter when it names none."""
+    if transaction is None:
+        return _package(await db.fetchrow(_BY_COUNTER, bucket, eid, counter))
+    return _package(await db.fetchrow(_BY_TRANSACTION, bucket, eid, transaction, counter))
+
+
+async def of_data(db: Db, bucket: Bucket, eid: Eid, transaction: TransactionId) -> Package | None:
+    """The data request that carried `transaction`."""
+    return _package(await db.fetchrow(_DATA_REQUEST, bucket, eid, transaction))
+
+
+async def head(db: Db, bucket: Bucket, eid: Eid) -> Package | None:
+    """The package that is out now."""
+    return _package(await db.fetchrow(_HEAD, bucket, eid))
+
+
+async def owner_of(db: Db, bucket: Bucket, transaction: TransactionId) -> Eid | None:
+    """Whose package carried `transaction`, one of ours: one partition, one index."""
+    eid = await db.fetchval(_OWNER, bucket, transaction)
+    return Eid(eid) if eid is not None else None
+
+
+async def owner_of_foreign(db: Db, transaction: TransactionId) -> tuple[Bucket, Eid] | None:
+    """Whose package carried `transaction`, an id that is not of our making."""
+    row = await db.fetchrow(_FOREIGN, transaction)
+    return (Bucket(row["bucket"]), Eid(row["eid"])) if row else None
+
+
+async def note_foreign(db: Db, bucket: Bucket, eid: Eid, transaction: TransactionId) -> None:
+    """Remember whose an id is that doesn't carry its bucket."""
+    await db.execute(_NOTE_FOREIGN, transaction, bucket, eid)
+
+
+def _package(row: Record | None) -> Package | None:
+    if row is None:
+        return None
+    return Package(
+        row["number"],
+        row["operation"],
+        row["counter"],
+        row["transaction"],
+        row["token"],
+        row["speaks"],
+        row["sealed"],
+        row["state"],
+    )

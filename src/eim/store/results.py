@@ -1,0 +1,146 @@
+"""What cards sent back, as it came: tables `results`, `notifications`, `strays`."""
+
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from eim.domain.ids import Bucket, Eid, Iccid, TenantId
+from eim.store import Db
+
+_FIND: Final = "SELECT id, verdict FROM results WHERE bucket = $1 AND eid = $2 AND digest = $3"
+_INSERT: Final = """
+    INSERT INTO results (bucket, id, eid, tenant, digest, octets, kind, operation, transaction, counter, seq_number,
+                         verdict, form, coding, late, note)
+    VALUES ($1, gen_random_uuid(), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+"""
+_VERDICT: Final = """
+    UPDATE results SET verdict = $4, form = $5, coding = $6 WHERE bucket = $1 AND eid = $2 AND digest = $3
+"""
+_UNVERIFIED: Final = """
+    SELECT octets FROM results WHERE bucket = $1 AND eid = $2 AND verdict = 'unverified'
+     ORDER BY seq_number NULLS LAST, received_at
+     LIMIT 50
+"""
+_RECENT_UNSIGNED: Final = """
+    SELECT count(*) FROM results
+     WHERE bucket = $1 AND eid = $2 AND verdict = 'unsigned' AND received_at > now() - interval '1 hour'
+"""
+_SEQ_SEEN: Final = """
+    SELECT max(seq_number) FROM results
+     WHERE bucket = $1 AND eid = $2 AND operation = $3 AND verdict IN ('verified', 'unverifiable')
+"""
+_NOTIFICATION: Final = """
+    INSERT INTO notifications (bucket, id, eid, tenant, digest, octets, seq_number, event, address, iccid)
+    VALUES ($1, gen_random_uuid(), $2, $3, $4, $5, $6, $7, $8, $9)
+    ON CONFLICT (bucket, eid, digest) DO NOTHING
+    RETURNING id
+"""
+# Bounded: when the table is full the oldest strays make room, so a flood can't fill the disk.
+_STRAY: Final = """
+    INSERT INTO strays (id, source, digest, octets) VALUES (gen_random_uuid(), $1, $2, $3)
+    ON CONFLICT (digest) DO NOTHING
+"""
+_TRIM_STRAYS: Final = """
+    DELETE FROM strays WHERE id IN (SELECT id FROM strays ORDER BY received_at DESC OFFSET $1)
+"""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """One result as its row holds it."""
+
+    digest: bytes  # SHA-256 of octets
+    octets: bytes
+    kind: str
+    verdict: str
+    operation: UUID | None = None
+    transaction: bytes | None = None
+    counter: int | None = None
+    seq_number: int | None = None
+    form: str | None = None
+    coding: str | None = None
+    late: bool = False
+    note: str | None = None
+
+
+class StoredNotification(msgspec.Struct, frozen=True):
+    digest: bytes
+    octets: bytes
+    seq_number: int | None
+    event: str | None
+    address: str | None
+    iccid: Iccid | None
+
+
+async def verdict_of(db: Db, bucket: Bucket, eid: Eid, digest: bytes) -> str | None:
+    """The verdict on these very octets if they came before; None when they are new."""
+    row = await db.fetchrow(_FIND, bucket, eid, digest)
+    return str(row["verdict"]) if row else None
+
+
+async def insert(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, result: Stored) -> None:
+    """Keep a result that `verdict_of` didn't know, under the eUICC's lock."""
+    await db.execute(
+        _INSERT,
+        bucket,
+        eid,
+        tenant,
+        result.digest,
+        result.octets,
+        result.kind,
+        result.operation,
+        result.transaction,
+        result.counter,
+        result.seq_number,
+        result.verdict,
+        result.form,
+        result.coding,
+        result.late,
+        result.note,
+    )
+
+
+async def judge(db: Db, bucket: Bucket, eid: Eid, digest: bytes, verdict: str, form: str, coding: str) -> None:
+    """An unverified result was verified when its certificate came."""
+    await db.execute(_VERDICT, bucket, eid, digest, verdict, form, coding)
+
+
+async def unverified(db: Db, bucket: Bucket, eid: Eid) -> list[bytes]:
+    """The octets of results that wait for a certificate, in the card's order."""
+    return [bytes(row["octets"]) for row in await db.fetch(_UNVERIFIED, bucket, eid)]
+
+
+async def unsigned_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
+    """How many unsigned errors this EID had in the last hour: anybody can send them."""
+    return int(await db.fetchval(_RECENT_UNSIGNED, bucket, eid))
+
+
+async def highest_seq_of(db: Db, bucket: Bucket, eid: Eid, operation: UUID) -> int | None:
+    """The highest seqNumber of a result that was applied to `operation`."""
+    seq: int | None = await db.fetchval(_SEQ_SEEN, bucket, eid, operation)
+    return seq
+
+
+async def insert_notification(
+    db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, notification: StoredNotification
+) -> UUID | None:
+    """Keep a notification for its SM-DP+; None when the same octets are kept already."""
+    stored: UUID | None = await db.fetchval(
+        _NOTIFICATION,
+        bucket,
+        eid,
+        tenant,
+        notification.digest,
+        notification.octets,
+        notification.seq_number,
+        notification.event,
+        notification.address,
+        notification.iccid,
+    )
+    return stored
+
+
+async def keep_stray(db: Db, source: str, digest: bytes, octets: bytes, limit: int) -> None:
+    """Keep a message that names nobody we know; beyond `limit` rows the oldest go."""
+    await db.execute(_STRAY, source, digest, octets)
+    await db.execute(_TRIM_STRAYS, limit)

@@ -1,0 +1,220 @@
+"""Operations as the worker seals them and results end them: table `operations`, the machine's side."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from eim.domain.ids import Bucket, Eid, Iccid, IdentityId, TenantId
+from eim.domain.operation import Kind, State
+from eim.store import Db
+
+# Which eUICCs have work that can be sealed now, with room for it in front of them. One question for all buckets.
+_DUE: Final = """
+    SELECT DISTINCT o.bucket, o.eid
+      FROM operations o
+      JOIN gates g ON g.id = o.gate
+      JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
+     WHERE o.bucket = ANY ($1::smallint[]) AND o.state = 'accepted' AND o.not_before <= now() AND g.open
+       AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL) AND e.counter < 8388607
+       AND (SELECT count(*) FROM packages p
+             WHERE p.bucket = o.bucket AND p.eid = o.eid AND p.state IN ('waiting', 'head')) < $2
+     LIMIT $3
+"""
+_OPEN: Final = """
+    SELECT o.bucket, o.eid, o.id, o.kind, o.iccid, o.rollback, o.tag_list, o.priority, o.ordinal, o.gate, o.not_before,
+           o.state, e.introduced_at IS NOT NULL AS introduced
+      FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
+      JOIN operations o ON o.bucket = u.bucket AND o.eid = u.eid
+      JOIN gates g ON g.id = o.gate
+      JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
+     WHERE o.state IN ('accepted', 'sealed', 'out') AND (o.state <> 'accepted' OR o.not_before <= now() AND g.open)
+     ORDER BY o.bucket, o.eid, o.priority, o.ordinal
+"""
+_SEAL: Final = """
+    UPDATE operations o SET state = 'sealed'
+      FROM unnest($1::smallint[], $2::uuid[]) AS u (bucket, id)
+     WHERE o.bucket = u.bucket AND o.id = u.id AND o.state = 'accepted'
+ RETURNING o.id
+"""
+_READ: Final = """
+    SELECT id, kind, iccid, rollback, state, doubt, outcome, tag_list, order_id FROM operations
+     WHERE bucket = $1 AND id = $2
+"""
+_END: Final = """
+    UPDATE operations SET state = $3, outcome = $4, ended_at = now() WHERE bucket = $1 AND id = $2
+"""
+_RETRY: Final = """
+    UPDATE operations SET state = 'accepted', not_before = now() + make_interval(secs => $3)
+     WHERE bucket = $1 AND id = $2 AND state = 'out'
+"""
+_DOUBT: Final = """
+    UPDATE operations SET state = 'in_doubt', doubt = $3 WHERE bucket = $1 AND id = $2 AND state = 'out'
+ RETURNING id
+"""
+_DOUBTFUL: Final = """
+    SELECT o.id, o.kind, o.iccid, o.rollback, o.state, o.doubt, o.outcome, o.tag_list, o.order_id, p.counter
+      FROM operations o JOIN packages p ON p.bucket = o.bucket AND p.eid = o.eid AND p.operation = o.id
+                                       AND p.state <> 'dead'
+     WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'in_doubt'
+"""
+_ORDINAL: Final = """
+    UPDATE euiccs SET ordinals = ordinals + 1 WHERE bucket = $1 AND eid = $2 RETURNING ordinals
+"""
+_INSERT: Final = """
+    INSERT INTO operations (bucket, id, eid, tenant, identity, ordinal, kind, priority, ordered_by)
+    SELECT $1, $2, $3, e.tenant, e.identity, $4, $5, $6, $7 FROM euiccs e WHERE e.bucket = $1 AND e.eid = $3
+"""
+_PENDING: Final = """
+    SELECT EXISTS (SELECT 1 FROM operations
+                    WHERE bucket = $1 AND eid = $2 AND kind = $3 AND state IN ('accepted', 'sealed'))
+"""
+_EXPIRING: Final = """
+    SELECT bucket, id, eid, state FROM operations
+     WHERE bucket = ANY ($1::smallint[]) AND expires_at <= now() AND state IN ('accepted', 'sealed', 'out')
+     LIMIT $2
+"""
+_EXPIRE: Final = """
+    UPDATE operations SET state = 'expired', ended_at = now(), outcome = '{"reason": "expired"}'
+     WHERE bucket = $1 AND id = $2 AND state = 'accepted'
+ RETURNING id
+"""
+_RECOVERING: Final = """
+    SELECT EXISTS (SELECT 1 FROM operations
+                    WHERE bucket = $1 AND eid = $2 AND priority = 0 AND state IN ('accepted', 'sealed', 'out'))
+"""
+# The head goes, answered or not, so that what clears the doubt goes out next.
+_DEMOTE: Final = """
+    UPDATE packages p SET state = 'ended'
+      FROM mailbox m
+     WHERE p.bucket = $1 AND p.eid = $2 AND m.bucket = $1 AND m.eid = $2 AND p.number = m.number
+       AND m.handed_at IS NOT NULL
+"""
+_CLEAR: Final = """
+    UPDATE mailbox
+       SET number = NULL, operation = NULL, counter = NULL, sealed = NULL, handed_at = NULL, deliveries = 0
+     WHERE bucket = $1 AND eid = $2
+"""
+
+
+class Open(msgspec.Struct, frozen=True):
+    """An operation that is not ended, in the order in which its eUICC gets it."""
+
+    bucket: Bucket
+    eid: Eid
+    id: UUID
+    kind: Kind
+    iccid: Iccid | None
+    rollback: bool
+    tag_list: bytes | None
+    priority: int
+    ordinal: int
+    gate: int
+    not_before: datetime
+    state: State
+    introduced: bool
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """An operation as a result finds it."""
+
+    id: UUID
+    kind: Kind
+    iccid: Iccid | None
+    rollback: bool
+    state: State
+    doubt: str | None
+    outcome: dict[str, object] | None
+    tag_list: bytes | None
+    order_id: UUID | None
+
+
+class Doubtful(msgspec.Struct, frozen=True):
+    """An operation in doubt, with the counter its package carried (None: it was not signed)."""
+
+    asked: Asked
+    counter: int | None
+
+
+class Expiring(msgspec.Struct, frozen=True):
+    bucket: Bucket
+    id: UUID
+    eid: Eid
+    state: State
+
+
+async def due(db: Db, buckets: Sequence[Bucket], ahead: int, limit: int) -> list[tuple[Bucket, Eid]]:
+    """The eUICCs with something to seal and fewer than `ahead` packages in front of them."""
+    return [(Bucket(r["bucket"]), Eid(r["eid"])) for r in await db.fetch(_DUE, buckets, ahead, limit)]
+
+
+async def open_operations(db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> list[Open]:
+    """All that is open for these eUICCs and due, each in (priority, ordinal) order."""
+    rows = await db.fetch(_OPEN, [bucket for bucket, _ in eids], [eid for _, eid in eids])
+    return [msgspec.convert(dict(row), Open) for row in rows]
+
+
+async def seal(db: Db, operations: Sequence[tuple[Bucket, UUID]]) -> set[UUID]:
+    """Move accepted operations to sealed; the ids that really were accepted."""
+    rows = await db.fetch(_SEAL, [bucket for bucket, _ in operations], [id for _, id in operations])
+    return {row["id"] for row in rows}
+
+
+async def read(db: Db, bucket: Bucket, operation: UUID) -> Asked | None:
+    row = await db.fetchrow(_READ, bucket, operation)
+    return msgspec.convert(dict(row), Asked) if row else None
+
+
+async def end(db: Db, bucket: Bucket, operation: UUID, state: State, outcome: Mapping[str, object]) -> None:
+    """Write how it ended. The caller checked the move with domain.operation.move, under the eUICC's lock."""
+    await db.execute(_END, bucket, operation, state.value, dict(outcome))
+
+
+async def retry(db: Db, bucket: Bucket, operation: UUID, delay: float) -> None:
+    """The card signed that it did not execute it: accepted again, due after `delay` seconds."""
+    await db.execute(_RETRY, bucket, operation, delay)
+
+
+async def doubt(db: Db, bucket: Bucket, operation: UUID, reason: str) -> bool:
+    """From out to in_doubt; False when it isn't out."""
+    return await db.fetchval(_DOUBT, bucket, operation, reason) is not None
+
+
+async def doubtful(db: Db, bucket: Bucket, eid: Eid) -> list[Doubtful]:
+    """What is in doubt for this eUICC."""
+    rows = await db.fetch(_DOUBTFUL, bucket, eid)
+    return [Doubtful(msgspec.convert(dict(row), Asked), row["counter"]) for row in rows]
+
+
+async def place(db: Db, bucket: Bucket, eid: Eid, operation: UUID, kind: Kind, priority: int, by: str) -> None:
+    """An operation of the eIM's own: one that changes nothing on the card."""
+    ordinal = await db.fetchval(_ORDINAL, bucket, eid)
+    await db.execute(_INSERT, bucket, operation, eid, ordinal, kind.value, priority, by)
+
+
+async def pending(db: Db, bucket: Bucket, eid: Eid, kind: Kind) -> bool:
+    """Whether one of this kind is already on its way to the card."""
+    return bool(await db.fetchval(_PENDING, bucket, eid, kind.value))
+
+
+async def recovering(db: Db, bucket: Bucket, eid: Eid) -> bool:
+    """Whether what clears a doubt is under way already."""
+    return bool(await db.fetchval(_RECOVERING, bucket, eid))
+
+
+async def expiring(db: Db, buckets: Sequence[Bucket], limit: int) -> list[Expiring]:
+    """Operations past their time that have not ended."""
+    return [msgspec.convert(dict(row), Expiring) for row in await db.fetch(_EXPIRING, buckets, limit)]
+
+
+async def expire(db: Db, bucket: Bucket, operation: UUID) -> bool:
+    """From accepted to expired; False when it isn't accepted."""
+    return await db.fetchval(_EXPIRE, bucket, operation) is not None
+
+
+async def clear_head(db: Db, bucket: Bucket, eid: Eid) -> None:
+    """Take the handed-out head away: its operation is in doubt, and something else goes out next."""
+    await db.execute(_DEMOTE, bucket, eid)
+    await db.execute(_CLEAR, bucket, eid)
