@@ -101,9 +101,8 @@ def parse(der: bytes, who: Who) -> Certificate:
     """The certificate in `der`, a complete `30 ..` TLV. Raises UntrustedCertificate when it can't be read."""
     try:
         parsed = x509.load_der_x509_certificate(der)
-        if parsed.version is not x509.Version.v3:
-            raise ValueError("an older version")
-        return _certificate(der, parsed, _public_key(parsed, parsed.public_key(), who))
+        key = _public_key(parsed, parsed.public_key(), who)
+        return _certificate(der, parsed, key)
     except UnsupportedAlgorithm:
         raise refusal(who, Fault.PUBLIC_KEY, "has a public key of an unknown kind") from None
     except (

@@ -47,8 +47,8 @@ class Provider(Protocol):
     def verify(self, key: PublicKey, message: bytes, signature: bytes) -> bool: ...
 
 
-# All of a SubjectPublicKeyInfo before its point: id-ecPublicKey, the named curve, a BIT STRING of 66 octets. DER leaves
-# no other spelling, so whatever doesn't begin so has explicit parameters, a compressed point, infinity or another curve.
+# All of a SubjectPublicKeyInfo before its point: id-ecPublicKey, the named curve, a BIT STRING of 66 octets. DER has no
+# other spelling, so whatever doesn't begin so has explicit parameters, a compressed point, infinity or another curve.
 _SPKI_PREFIX: Final = {
     Curve.P256: bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200"),
     Curve.BRAINPOOL: bytes.fromhex("305a301406072a8648ce3d020106092b2403030208010107034200"),

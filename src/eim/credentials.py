@@ -1,0 +1,73 @@
+"""Configuration and keys joined: which identity, roots and certificates this installation uses. For `app` and `cli`."""
+
+import socket
+import ssl
+from datetime import datetime
+from typing import Final
+
+from eim.config import Config, Device, TlsSuites, TlsVersion
+from eim.domain.identity import Identity, IdentityWish, is_host, split_host
+from eim.keys.files import KeyStore
+from eim.keys.identity import ensure_identity
+from eim.keys.roots import read_roots
+from eim.keys.tls import Suites, TlsFiles, configured_pair, make_ca_and_leaf, server_context
+from eim.protocol.trust import Roots
+
+_VERSIONS: Final = {TlsVersion.TLS_1_2: ssl.TLSVersion.TLSv1_2, TlsVersion.TLS_1_3: ssl.TLSVersion.TLSv1_3}
+_SUITES: Final = {TlsSuites.MODERN: Suites.ESIPA, TlsSuites.CONFORMANCE: Suites.ESIPA_CONFORMANCE}
+
+
+def key_store(config: Config) -> KeyStore:
+    """The signing keys, `<data>/keys`."""
+    return KeyStore(config.server.data_dir / "keys", config.server.mode)
+
+
+def wish_of(config: Config) -> IdentityWish:
+    """The section [identity] as a wish."""
+    wish = config.identity
+    return IdentityWish(wish.key_name, wish.eim_id, wish.eim_id_type, wish.fqdn)
+
+
+def default_fqdn(device: Device) -> str:
+    """Where devices on this machine reach ESipa."""
+    return f"localhost:{device.port}" if device.port else "localhost"
+
+
+def own_identity(config: Config) -> Identity:
+    """The identity of this installation, made with its key at the first call. Raises KeyUnusable."""
+    return ensure_identity(config.server.data_dir, key_store(config), wish_of(config), default_fqdn(config.device))
+
+
+def roots(config: Config) -> Roots:
+    """The configured CI roots. Raises BadConfiguration with all that is wrong with them."""
+    return read_roots(config.trust.roots, config.server.mode)
+
+
+def device_tls(config: Config, identity: Identity, now: datetime) -> TlsFiles:
+    """The configured certificate of the device port, or our own, made or renewed when due. Raises KeyUnusable."""
+    device = config.device
+    if device.tls_certificate and device.tls_key:
+        return configured_pair(device.tls_certificate, device.tls_key, now, config.server.mode)
+    return make_ca_and_leaf(config.server.data_dir / "tls", _names(device, identity), now)
+
+
+def device_context(config: Config, files: TlsFiles) -> ssl.SSLContext:
+    """The TLS context of the device port."""
+    return server_context(files, _SUITES[config.device.tls_suites], _VERSIONS[config.device.tls_minimum])
+
+
+def operator_context(config: Config, now: datetime) -> ssl.SSLContext | None:
+    """The TLS context of the operator port; None: plain HTTP, which configuration allows on loopback only."""
+    operator = config.operator
+    if not (operator.tls_certificate and operator.tls_key):
+        return None
+    files = configured_pair(operator.tls_certificate, operator.tls_key, now, config.server.mode)
+    return server_context(files, Suites.OPERATOR, ssl.TLSVersion.TLSv1_2)
+
+
+def _names(device: Device, identity: Identity) -> tuple[str, ...]:
+    if device.tls_names:
+        return device.tls_names
+    machine = socket.gethostname()
+    here = (machine,) if is_host(machine) else ()
+    return tuple(dict.fromkeys((split_host(identity.fqdn), *here, "localhost", "127.0.0.1", "::1")))
