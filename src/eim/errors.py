@@ -64,10 +64,6 @@ class InvalidRequest(Refused):
     code = "invalid-request"
 
 
-class BodyTooLarge(Refused):
-    code = "body-too-large"
-
-
 class UnsupportedMediaType(Refused):
     code = "unsupported-media-type"
 
@@ -145,3 +141,9 @@ class UntrustedCertificate(PeerFault):
 
 class DatabaseUnavailable(Unavailable):
     code = "database-unavailable"
+
+
+class LeaseLost(Unavailable):
+    """Another worker has taken the bucket over: what was to be written for it is not."""
+
+    code = "lease-lost"

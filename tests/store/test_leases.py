@@ -1,0 +1,144 @@
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from eim.errors import LeaseLost
+from eim.store import leases
+from eim.store.connect import DbRole, Pool, transaction
+from eim.store.leases import Lease
+from tests.database import Database
+
+_PAST = timedelta(seconds=-1)
+_ALL = 1024
+
+
+async def _take(pool: Pool, holder: UUID, wanted: int, term: timedelta = leases.TERM) -> tuple[Lease, ...]:
+    async with transaction(pool) as db:
+        return await leases.take(db, holder, wanted, term)
+
+
+async def _renew(pool: Pool, holder: UUID, own: Sequence[Lease]) -> tuple[Lease, ...]:
+    async with transaction(pool) as db:
+        return await leases.renew(db, holder, own)
+
+
+async def _release(pool: Pool, holder: UUID, own: Sequence[Lease]) -> None:
+    async with transaction(pool) as db:
+        await leases.release(db, holder, own)
+
+
+async def test_a_bucket_has_one_holder(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    first = await _take(pool, uuid4(), 1000)
+    second = await _take(pool, uuid4(), 1000)
+    assert (len(first), len(second)) == (1000, 24)
+    assert not {lease.bucket for lease in first} & {lease.bucket for lease in second}
+
+
+async def test_workers_that_take_at_once_share_no_bucket(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    taken = await asyncio.gather(*(_take(pool, uuid4(), 300) for _ in range(4)))
+    buckets = [lease.bucket for own in taken for lease in own]
+    assert len(buckets) == len(set(buckets)) > 300
+
+
+async def test_an_expired_lease_passes_to_the_next_with_a_higher_epoch(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    old = await _take(pool, uuid4(), _ALL, _PAST)
+    new = await _take(pool, uuid4(), _ALL)
+    assert [lease.epoch for lease in new] == [lease.epoch + 1 for lease in old]
+
+
+async def test_a_late_write_of_an_old_epoch_is_refused(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    slow, quick = uuid4(), uuid4()
+    old = await _take(pool, slow, 5, _PAST)
+    await _take(pool, quick, _ALL)
+    with pytest.raises(LeaseLost):
+        async with transaction(pool) as db:
+            await leases.hold(db, slow, old)
+
+
+async def test_an_epoch_of_ones_own_that_passed_is_refused_too(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    holder = uuid4()
+    old = await _take(pool, holder, 1, _PAST)
+    new = await _take(pool, holder, _ALL)
+    assert old[0].bucket in {lease.bucket for lease in new}
+    with pytest.raises(LeaseLost):
+        async with transaction(pool) as db:
+            await leases.hold(db, holder, old)
+
+
+async def test_a_lease_that_expired_but_was_not_taken_still_holds(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    holder = uuid4()
+    own = await _take(pool, holder, 3, _PAST)
+    async with transaction(pool) as db:
+        await leases.hold(db, holder, own)
+
+
+async def test_nobody_takes_over_while_a_writer_is_at_it(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    writer, other = uuid4(), uuid4()
+    own = await _take(pool, writer, 2, _PAST)
+    async with transaction(pool) as db:
+        await leases.hold(db, writer, own)
+        taken = await _take(pool, other, _ALL)
+    assert not set(taken) & {Lease(lease.bucket, lease.epoch + 1) for lease in own}
+    assert len(taken) == _ALL - 2
+    assert len(await _take(pool, other, _ALL)) == 2
+
+
+async def test_a_renewed_lease_does_not_expire(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    holder = uuid4()
+    own = await _take(pool, holder, 4, _PAST)
+    assert await _renew(pool, holder, own) == own
+    assert len(await _take(pool, uuid4(), _ALL)) == _ALL - 4
+
+
+async def test_what_was_taken_over_is_not_renewed_nor_released(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    old_holder, new_holder = uuid4(), uuid4()
+    old = await _take(pool, old_holder, 1, _PAST)
+    new = await _take(pool, new_holder, _ALL)
+    assert await _renew(pool, old_holder, old) == ()
+    await _release(pool, old_holder, old)
+    async with transaction(pool) as db:
+        await leases.hold(db, new_holder, new)
+
+
+async def test_released_buckets_are_free_at_once(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    holder = uuid4()
+    own = await _take(pool, holder, _ALL)
+    await _release(pool, holder, own[:10])
+    assert [lease.bucket for lease in await _take(pool, uuid4(), _ALL)] == [lease.bucket for lease in own[:10]]
+
+
+async def test_a_start_fences_all_that_came_before(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    before = uuid4()
+    own = await _take(pool, before, 7)
+    async with transaction(pool) as db:
+        await leases.fence_all(db)
+    with pytest.raises(LeaseLost):
+        async with transaction(pool) as db:
+            await leases.hold(db, before, own)
+    assert len(await _take(pool, uuid4(), _ALL)) == _ALL
+
+
+async def test_holding_and_renewing_at_once_never_deadlock(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    holder = uuid4()
+    own = await _take(pool, holder, 200)
+
+    async def write() -> None:
+        async with transaction(pool) as db:
+            await leases.hold(db, holder, own)
+
+    await asyncio.gather(*(write() for _ in range(8)), *(_renew(pool, holder, own[::-1]) for _ in range(8)))
