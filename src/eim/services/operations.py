@@ -15,7 +15,7 @@ from eim.services import ordering
 from eim.services.lines import MOST_LINES, Problem, Problems, answered_before, remember
 from eim.services.ordering import Decided, Estate, Ordering, Target
 from eim.services.tokens import Caller
-from eim.store import Db, audit, euiccs, events, mailbox, operations, orders, profiles, requests
+from eim.store import Db, audit, euiccs, events, operations, orders, profiles, requests
 from eim.store.audit import Record
 from eim.store.connect import Pool, transaction
 from eim.store.euiccs import Locked
@@ -100,8 +100,7 @@ class Operations:
             found = await _read(db, caller.tenant, operation)
             bucket = bucket_of(found.eid)
             await euiccs.lock(db, caller.tenant, bucket, [found.eid])
-            await operations.hold_head(db, bucket, found.eid)
-            found = await _read(db, caller.tenant, operation)
+            found = await _take_back(db, caller.tenant, bucket, operation)
             if not _withdrawn(found):
                 await _withdraw(db, caller, bucket, found)
                 await _tell(db, caller, bucket, found)
@@ -221,6 +220,15 @@ async def _read(db: Db, tenant: TenantId, operation: UUID) -> Operation:
     return found
 
 
+async def _take_back(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> Operation:
+    """The operation as it stands when no device can fetch it any more, unless one already did."""
+    found = await _read(db, tenant, operation)
+    if found.state is not State.SEALED or found.ordered_by == _OURS:
+        return found
+    await operations.take_back(db, bucket, found.eid)
+    return await _read(db, tenant, operation)
+
+
 def _withdrawn(found: Operation) -> bool:
     return found.state is State.WITHDRAWN or (found.state is State.IN_DOUBT and found.doubt == "withdrawn")
 
@@ -233,8 +241,6 @@ async def _withdraw(db: Db, caller: Caller, bucket: Bucket, found: Operation) ->
         await requests.add(db, bucket, found.eid, Ask.RECOVER, "withdrawn")
         return
     move(found.state, State.WITHDRAWN)
-    if found.state is State.SEALED:
-        await mailbox.unseal(db, bucket, found.eid)
     await operations.withdraw(db, caller.tenant, bucket, found.id, caller.actor)
 
 

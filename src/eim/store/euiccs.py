@@ -66,8 +66,7 @@ _READ: Final = """
              WHERE p.bucket = e.bucket AND p.eid = e.eid AND p.state = 'enabled' LIMIT 1) AS carrier,
            i.eim_id, e.counter, e.association_token, e.token_proven, e.signature_form, e.signature_coding,
            e.unverifiable, e.euicc_certificate IS NOT NULL AS certified, e.curve, e.ci_key_id, e.capabilities,
-           e.highest_seq, e.plmn, m.operation, m.counter AS head_counter, m.handed_at, m.deliveries,
-           m.sealed IS NOT NULL AS sealed
+           e.highest_seq, e.plmn, m.operation, m.counter AS head_counter, m.handed_at, m.deliveries
       FROM euiccs e
       JOIN identities i ON i.id = e.identity
       JOIN mailbox m ON m.bucket = e.bucket AND m.eid = e.eid
@@ -245,7 +244,7 @@ def _listed(row: Row) -> Listed:
 
 
 def _seen(row: Row) -> Seen:
-    head = Head(row["operation"], row["head_counter"], row["handed_at"], row["deliveries"]) if row["sealed"] else None
+    head = Head(row["operation"], row["head_counter"], row["handed_at"], row["deliveries"]) if row["operation"] else None
     return Seen(
         _listed(row),
         row["eim_id"],

@@ -38,8 +38,7 @@ _PAGE: Final = """
        AND ($7::bytea IS NULL OR (bucket = $8 AND eid = $7))
      ORDER BY created_at DESC, id DESC LIMIT $9
 """
-# The head's row is held first, so that nothing is handed out between looking and deciding.
-_HOLD_HEAD: Final = "SELECT handed_at FROM mailbox WHERE bucket = $1 AND eid = $2 FOR UPDATE"
+_TAKE_BACK: Final = "SELECT take_back($1, $2)"
 _WITHDRAW: Final = """
     UPDATE operations SET state = 'withdrawn', ended_at = now(), outcome = $4
      WHERE bucket = $1 AND id = $2 AND tenant = $3 AND state = 'accepted'
@@ -136,9 +135,9 @@ async def page(
     return tuple(_operation(row) for row in rows)
 
 
-async def hold_head(db: Db, bucket: Bucket, eid: Eid) -> None:
-    """Keep the eUICC's mailbox still until the transaction ends. Lock the eUICC before."""
-    await db.execute(_HOLD_HEAD, bucket, eid)
+async def take_back(db: Db, bucket: Bucket, eid: Eid) -> None:
+    """Take back every seal that was never handed out; its operations are accepted again. Lock the eUICC before."""
+    await db.execute(_TAKE_BACK, bucket, eid)
 
 
 async def withdraw(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID, actor: str) -> None:

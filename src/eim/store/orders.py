@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from eim.domain.ids import TenantId
-from eim.domain.operation import State
+from eim.domain.operation import Kind, State
 from eim.store import Db
 from eim.store.operations import Terms
 
@@ -29,7 +29,7 @@ _REMEMBER: Final = "UPDATE requests_seen SET answer = $3 WHERE tenant = $1 AND k
 
 class Order(msgspec.Struct, frozen=True):
     id: UUID
-    kind: str
+    kind: Kind
     size: int
     ordered_by: str
     created_at: datetime
@@ -65,7 +65,7 @@ async def insert(db: Db, tenant: TenantId, order: UUID, terms: Terms, size: int)
 
 async def read(db: Db, tenant: TenantId, order: UUID) -> Order | None:
     row = await db.fetchrow(_READ, order, tenant)
-    return Order(row["id"], row["kind"], row["size"], row["ordered_by"], row["created_at"]) if row else None
+    return Order(row["id"], Kind(row["kind"]), row["size"], row["ordered_by"], row["created_at"]) if row else None
 
 
 async def progress(db: Db, tenant: TenantId, order: UUID) -> tuple[Share, ...]:

@@ -13,9 +13,10 @@ from eim.store import Db
 _INSERT: Final = """
     INSERT INTO tokens (id, tenant, name, hash, scopes, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
 """
+# A token names its tenant, so it is looked up before the tenant is known: the function sees every tenant's.
 _FIND: Final = """
-    SELECT id, tenant, name, scopes, created_at, expires_at FROM tokens
-     WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+    SELECT id, tenant, name, scopes, created_at, expires_at FROM find_token($1)
+     WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
 """
 _REVOKE: Final = """
     UPDATE tokens SET revoked_at = coalesce(revoked_at, now()) WHERE tenant = $1 AND id = $2

@@ -1,0 +1,326 @@
+"""What travels over the operator's interface `/v1`: requests and answers, shared by server and client."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal, TypeAlias
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+_NO_NUL = r"^[^\x00]*$"
+
+EidText: TypeAlias = Annotated[str, Meta(max_length=64, pattern=_NO_NUL, description="the 32 digits of the EID")]
+IccidText: TypeAlias = Annotated[str, Meta(max_length=32, pattern=_NO_NUL, description="18 to 20 digits")]
+Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NO_NUL)]
+Tag: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_NUL)]
+Provider: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=64, pattern=_NO_NUL, description="a profile's service provider name")
+]
+EimIdText: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128, pattern=_NO_NUL)]
+Certificate: TypeAlias = Annotated[
+    str, Meta(max_length=16_384, pattern=_NO_NUL, description="PEM, or the DER in base64")
+]
+Token: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1, description="the association token the card gave")]
+Counter: TypeAlias = Annotated[int, Meta(ge=0, le=8_388_607, description="the last counterValue used with this card")]
+Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
+Limit: TypeAlias = Annotated[int, Meta(ge=1, le=1000, description="entries a page")]
+Cursor: TypeAlias = Annotated[str, Meta(max_length=500, description="`next` of the page before")]
+KindName: TypeAlias = Literal["enable", "disable", "delete", "listProfileInfo", "ipaEuiccDataRequest"]
+StateName: TypeAlias = Literal["accepted", "sealed", "out", "in_doubt", "done", "failed", "withdrawn", "expired"]
+ScopeName: TypeAlias = Literal["euiccs:read", "euiccs:write", "operations:read", "operations:write", "admin"]
+OnErrorName: TypeAlias = Literal["refuse", "skip"]
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True):
+    """What every request has: a field we don't know is refused, not ignored."""
+
+
+class Nothing(Request, frozen=True):
+    """No body, or no query."""
+
+
+class NewEuicc(Request, frozen=True):
+    """One eUICC to onboard. An EID alone is enough: the rest completes itself at the first contact."""
+
+    eid: EidText
+    label: Label | None = None
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=32)] = ()
+    identity: EimIdText | None = None
+    association_token: Token | None = None
+    counter: Counter | None = None
+    euicc_certificate: Certificate | None = None
+    eum_certificate: Certificate | None = None
+    unverifiable: bool = False
+
+
+class NewEuiccAlone(NewEuicc, frozen=True):
+    """One eUICC, and whether wrong check digits are meant."""
+
+    allow_invalid_check_digits: bool = False
+
+
+class NewEuiccs(Request, frozen=True):
+    """A list of eUICCs: all are onboarded, or (`on_error` skip) the good ones."""
+
+    euiccs: Annotated[tuple[NewEuicc, ...], Meta(min_length=1, max_length=10_000)]
+    on_error: OnErrorName = "refuse"
+    allow_invalid_check_digits: bool = False
+
+
+class BadLine(Struct, frozen=True):
+    """Why a line can't be taken. Lines count from 1."""
+
+    line: int
+    detail: str
+
+
+class Onboarded(Struct, frozen=True):
+    """What an onboarding did."""
+
+    accepted: int
+    eids: tuple[str, ...]
+    bad_lines: tuple[BadLine, ...]
+
+
+class EuiccEntry(Struct, frozen=True):
+    """An eUICC in a listing."""
+
+    eid: str
+    label: str | None
+    tags: tuple[str, ...]
+    service_provider: str | None
+    speaks: str | None
+    created_at: datetime
+    introduced_at: datetime | None
+    last_seen_at: datetime | None
+    inventory_at: datetime | None
+
+
+class AssociationView(Struct, frozen=True):
+    """How this eUICC is bound to us."""
+
+    identity: str
+    counter: int
+    association_token: int | None
+    token_proven: bool
+    signature_form: str | None
+    signature_coding: str | None
+    unverifiable: bool
+    certified: bool
+    curve: str | None
+    ci_key_id: str | None
+
+
+class HeadView(Struct, frozen=True):
+    """What is out with it, or would go out next."""
+
+    operation: UUID
+    counter: int | None
+    out_since: datetime | None
+    deliveries: int
+
+
+class EuiccView(Struct, frozen=True):
+    """Everything known of one eUICC."""
+
+    euicc: EuiccEntry
+    association: AssociationView
+    capabilities: Mapping[str, object]
+    highest_seq_number: int | None
+    plmn: str | None
+    mailbox: HeadView | None
+
+
+class ProfileView(Struct, frozen=True):
+    """A profile on a card, as the card last told us."""
+
+    eid: str
+    iccid: str
+    state: Literal["enabled", "disabled"]
+    service_provider: str | None
+    name: str | None
+    nickname: str | None
+    profile_class: int | None
+    isdp_aid: str | None
+    fallback: bool
+    changed_at: datetime
+
+
+class EventView(Struct, frozen=True):
+    id: UUID
+    eid: str
+    at: datetime
+    kind: str
+    data: Mapping[str, object]
+
+
+class EuiccPage(Struct, frozen=True):
+    items: tuple[EuiccEntry, ...]
+    next: str | None
+
+
+class Profiles(Struct, frozen=True):
+    items: tuple[ProfileView, ...]
+
+
+class EventPage(Struct, frozen=True):
+    items: tuple[EventView, ...]
+    next: str | None
+
+
+class EuiccQuery(Request, frozen=True):
+    limit: Limit = 100
+    cursor: Cursor | None = None
+    tag: Tag | None = None
+    label: Label | None = None  # what the label starts with
+    introduced: bool | None = None
+    service_provider: Provider | None = None
+
+
+class PageQuery(Request, frozen=True):
+    limit: Limit = 100
+    cursor: Cursor | None = None
+
+
+class ProfileQuery(Request, frozen=True):
+    iccid: IccidText
+
+
+class ProfileChoice(Request, frozen=True):
+    """Which profile is meant on every card: by its ICCID, or as the one of a service provider."""
+
+    iccid: IccidText | None = None
+    service_provider: Provider | None = None
+
+
+class OrderLine(Request, frozen=True):
+    eid: EidText
+    iccid: IccidText
+
+
+class NewOrder(Request, frozen=True):
+    """An operation for one eUICC or for many. Exactly one of `eid`, `eids`, `lines`, `all` says for which."""
+
+    operation: KindName
+    eid: EidText | None = None
+    eids: Annotated[tuple[EidText, ...], Meta(min_length=1, max_length=100_000)] | None = None
+    lines: Annotated[tuple[OrderLine, ...], Meta(min_length=1, max_length=100_000)] | None = None
+    all: bool = False
+    tag: Tag | None = None  # with `all`: only those that have it
+    profile: ProfileChoice | None = None
+    rollback: bool | None = None  # of enable; true unless said otherwise: who can't attach goes back
+    priority: Literal["normal", "urgent"] = "normal"
+    not_before: Moment | None = None
+    expires_at: Moment | None = None
+    on_error: OnErrorName = "refuse"
+    force: bool = False
+    reason: Annotated[str, Meta(min_length=3, max_length=500, pattern=_NO_NUL)] | None = None
+
+
+class PlacedLine(Struct, frozen=True):
+    line: int
+    eid: str
+    operation: UUID
+
+
+class OrderAccepted(Struct, frozen=True):
+    """An order that stands. `operations` is empty for more than 1,000 lines: list them by `order`."""
+
+    order: UUID
+    accepted: int
+    operations: tuple[PlacedLine, ...]
+    bad_lines: tuple[BadLine, ...]
+
+
+class OperationView(Struct, frozen=True):
+    id: UUID
+    eid: str
+    order: UUID | None
+    operation: KindName
+    iccid: str | None
+    rollback: bool
+    priority: int
+    state: StateName
+    doubt: str | None
+    outcome: Mapping[str, object] | None
+    ordered_by: str
+    created_at: datetime
+    not_before: datetime
+    expires_at: datetime | None
+    handed_at: datetime | None
+    ended_at: datetime | None
+
+
+class OperationPage(Struct, frozen=True):
+    items: tuple[OperationView, ...]
+    next: str | None
+
+
+class OperationQuery(Request, frozen=True):
+    limit: Limit = 100
+    cursor: Cursor | None = None
+    state: StateName | None = None
+    kind: KindName | None = None
+    eid: EidText | None = None
+    order: UUID | None = None
+
+
+class OrderView(Struct, frozen=True):
+    """How an order stands."""
+
+    id: UUID
+    operation: KindName
+    size: int
+    ordered_by: str
+    created_at: datetime
+    states: Mapping[StateName, int]
+    reasons: Mapping[str, int]
+    oldest_waiting: datetime | None
+
+
+class SummaryView(Struct, frozen=True):
+    """The sums of the estate. `carriers` counts enabled profiles by service provider."""
+
+    euiccs: int
+    introduced: int
+    carriers: Mapping[str, int]
+    operations: Mapping[StateName, int]
+
+
+class NewToken(Request, frozen=True):
+    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._@-]+$")]
+    scopes: Annotated[tuple[ScopeName, ...], Meta(min_length=1, max_length=5)]
+    expires_at: Moment | None = None
+
+
+class TokenCreated(Struct, frozen=True):
+    """`token` is shown this once."""
+
+    id: UUID
+    token: str
+
+    def __repr__(self) -> str:
+        return f"TokenCreated(id={self.id!r})"
+
+
+class TokenView(Struct, frozen=True):
+    id: UUID
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime | None
+    expires_at: datetime | None
+
+
+class TokenList(Struct, frozen=True):
+    items: tuple[TokenView, ...]
+
+
+class Problem(Struct, frozen=True):
+    """RFC 9457. `code` is stable; `detail` says what to do."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    bad_lines: tuple[BadLine, ...] = ()

@@ -1,0 +1,126 @@
+"""The interface's description, OpenAPI 3.1, made of the table of endpoints and the types they name."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from eim import api
+from eim.web.endpoints import Endpoint
+
+_PARAMETER: Final = re.compile(r"{(\w+)}")
+_REF: Final = "#/components/schemas/{name}"
+_ERRORS: Final = {
+    "400": "The request can't be understood; `detail` says what to change.",
+    "401": "No valid token.",
+    "403": "The token's scopes don't reach.",
+    "404": "There is nothing of this name in your tenant.",
+    "408": "The body did not come in time.",
+    "409": "It contradicts what is there; `code` says how.",
+    "413": "The body is too large.",
+    "415": "The body is not JSON.",
+    "422": "Some lines can't be taken; `bad_lines` names each. Nothing was done.",
+    "503": "Try again after the seconds in Retry-After.",
+}
+_ABOUT: Final = (
+    "Every error is a problem (RFC 9457) with a stable `code`. Lists come in pages: give `next` as `cursor`. "
+    "A POST with an `Idempotency-Key` may be repeated: the same request is answered the same and done once. "
+    "Within /v1 fields are added, never removed or given another meaning."
+)
+
+Json = Mapping[str, Any]  # a JSON document's edge
+
+
+def describe(endpoints: Sequence[Endpoint], version: str) -> Json:
+    """The whole document."""
+    kinds = {kind for each in endpoints for kind in (each.body, each.answer)} | {api.Problem}
+    kinds -= {api.Nothing}
+    _, schemas = msgspec.json.schema_components(sorted(kinds, key=lambda kind: kind.__name__), ref_template=_REF)
+    paths: dict[str, dict[str, Json]] = {}
+    for each in endpoints:
+        paths.setdefault(each.route.path, {})[each.route.method.lower()] = _operation(each)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "eim", "version": version, "description": _ABOUT, "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "responses": {status: _problem(text) for status, text in _ERRORS.items()},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _operation(endpoint: Endpoint) -> Json:
+    route = endpoint.route
+    documented: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "description": f"Takes a token with the scope `{route.scope.value}`.",
+        "parameters": [*_path_parameters(route.path), *_query_parameters(endpoint), *_headers(endpoint)],
+        "responses": {str(route.status): _answer(endpoint), **_error_references()},
+    }
+    if endpoint.body is not api.Nothing:
+        content = {"application/json": {"schema": _reference(endpoint.body)}}
+        documented["requestBody"] = {"required": True, "content": content}
+    return documented
+
+
+def _answer(endpoint: Endpoint) -> Json:
+    content = {"application/json": {"schema": _reference(endpoint.answer)}}
+    return {"description": endpoint.route.summary, "content": content}
+
+
+def _path_parameters(path: str) -> list[Json]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": _format(name)}}
+        for name in _PARAMETER.findall(path)
+    ]
+
+
+def _format(name: str) -> str:
+    return "uuid" if name == "id" else name
+
+
+def _query_parameters(endpoint: Endpoint) -> list[Json]:
+    if endpoint.query is api.Nothing:
+        return []
+    _, schemas = msgspec.json.schema_components([endpoint.query], ref_template=_REF)
+    schema = schemas[endpoint.query.__name__]
+    required = schema.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": _without_null(field)}
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _without_null(schema: dict[str, Any]) -> Json:
+    """A query parameter that is absent is absent, not null."""
+    kept = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
+    if len(kept) == 1:
+        return dict(kept[0])
+    if schema.get("enum") and None in schema["enum"]:
+        return {"enum": [each for each in schema["enum"] if each is not None]}
+    return schema
+
+
+def _headers(endpoint: Endpoint) -> list[Json]:
+    if endpoint.body is api.Nothing:
+        return []
+    about = "The same key with the same request is done once and answered the same; with another request it is a 409."
+    schema = {"type": "string", "minLength": 1, "maxLength": 200}
+    return [{"name": "Idempotency-Key", "in": "header", "required": False, "description": about, "schema": schema}]
+
+
+def _error_references() -> Json:
+    return {status: {"$ref": f"#/components/responses/{status}"} for status in _ERRORS}
+
+
+def _problem(text: str) -> Json:
+    return {"description": text, "content": {"application/problem+json": {"schema": _reference(api.Problem)}}}
+
+
+def _reference(kind: type[msgspec.Struct]) -> Json:
+    return {"$ref": _REF.format(name=kind.__name__)}

@@ -1,0 +1,131 @@
+"""/v1/operations and /v1/orders: ask cards for something, see what becomes of it, take it back."""
+
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID
+
+from eim import api
+from eim.domain.ids import bucket_of, read_eid
+from eim.domain.operation import Kind, Priority, State
+from eim.errors import InvalidRequest, NotFound
+from eim.services.estate import EstateReader
+from eim.services.lines import OnError
+from eim.services.operations import Operations
+from eim.services.ordering import Estate, Ordering, Target
+from eim.services.tokens import Scope
+from eim.store.operations import Filter
+from eim.web import views
+from eim.web.endpoints import Call, Endpoint, Route, endpoint
+from eim.web.pages import LAST, Listing, Place, read, split, write
+
+_UUID_SIZE: Final = 16
+_PRIORITIES: Final = {"normal": Priority.NORMAL, "urgent": Priority.URGENT}
+
+
+class OperationDesk:
+    def __init__(self, operations: Operations, estate: EstateReader) -> None:
+        self._operations = operations
+        self._estate = estate
+
+    def endpoints(self) -> list[Endpoint]:
+        reads, writes = Scope.OPERATIONS_READ, Scope.OPERATIONS_WRITE
+        place = Route("POST", "/v1/operations", writes, "order", "Order an operation on one eUICC or many.", 202)
+        page = Route("GET", "/v1/operations", reads, "listOperations", "List operations, newest first.")
+        one = Route("GET", "/v1/operations/{id}", reads, "getOperation", "One operation.")
+        back = Route("POST", "/v1/operations/{id}:withdraw", writes, "withdraw", "Take an operation back.")
+        order = Route("GET", "/v1/orders/{id}", reads, "getOrder", "How the operations of an order stand.")
+        sums = Route("GET", "/v1/summary", reads, "getSummary", "The sums of the estate.")
+        return [
+            endpoint(place, api.NewOrder, api.Nothing, api.OrderAccepted, self.place),
+            endpoint(page, api.Nothing, api.OperationQuery, api.OperationPage, self.page),
+            endpoint(back, api.Nothing, api.Nothing, api.OperationView, self.withdraw),
+            endpoint(one, api.Nothing, api.Nothing, api.OperationView, self.read),
+            endpoint(order, api.Nothing, api.Nothing, api.OrderView, self.order),
+            endpoint(sums, api.Nothing, api.Nothing, api.SummaryView, self.summary),
+        ]
+
+    async def place(self, call: Call[api.NewOrder, api.Nothing]) -> api.OrderAccepted:
+        return views.accepted(await self._operations.place(call.caller, _ordering(call.body), call.repeat))
+
+    async def page(self, call: Call[api.Nothing, api.OperationQuery]) -> api.OperationPage:
+        query = call.query
+        listing = Listing(call.caller.tenant, "operations", _filters(query))
+        place = read(listing, query.cursor, Place(LAST, bytes(_UUID_SIZE)), _UUID_SIZE)
+        before = (place.at, UUID(bytes=place.key))
+        rows = await self._operations.page(call.caller, _filter(query), before, query.limit + 1)
+        shown, last = split(rows, query.limit)
+        goes_on = write(listing, Place(last.created_at, last.id.bytes)) if last else None
+        return api.OperationPage(tuple(map(views.operation, shown)), goes_on)
+
+    async def read(self, call: Call[api.Nothing, api.Nothing]) -> api.OperationView:
+        return views.operation(await self._operations.read(call.caller, uuid_in(call.path)))
+
+    async def withdraw(self, call: Call[api.Nothing, api.Nothing]) -> api.OperationView:
+        return views.operation(await self._operations.withdraw(call.caller, uuid_in(call.path)))
+
+    async def order(self, call: Call[api.Nothing, api.Nothing]) -> api.OrderView:
+        return views.order(await self._operations.progress(call.caller, uuid_in(call.path)))
+
+    async def summary(self, call: Call[api.Nothing, api.Nothing]) -> api.SummaryView:
+        found = await self._estate.summary(call.caller)
+        states: dict[api.StateName, int] = {state.value: many for state, many in found.operations.items()}
+        euiccs = found.introduced + found.not_introduced
+        return api.SummaryView(euiccs, found.introduced, found.carriers, states)
+
+
+def uuid_in(path: Mapping[str, str]) -> UUID:
+    """The id in a path. Raises NotFound: what is no id of ours names nothing."""
+    try:
+        return UUID(path["id"])
+    except ValueError:
+        raise NotFound(f"there is nothing with the id {path['id']}") from None
+
+
+def _ordering(body: api.NewOrder) -> Ordering:
+    kind = Kind(body.operation)
+    profile = body.profile or api.ProfileChoice()
+    if body.profile is not None and (profile.iccid is None) == (profile.service_provider is None):
+        raise InvalidRequest("'profile' has either an 'iccid' or a 'service_provider'")
+    if body.force != (body.reason is not None):
+        raise InvalidRequest("'force' and 'reason' go together: say why the guards are overruled")
+    return Ordering(
+        kind=kind,
+        targets=_targets(body),
+        iccid=profile.iccid,
+        service_provider=profile.service_provider,
+        rollback=kind is Kind.ENABLE if body.rollback is None else body.rollback,
+        priority=_PRIORITIES[body.priority],
+        not_before=body.not_before,
+        expires_at=body.expires_at,
+        on_error=OnError(body.on_error),
+        force_reason=body.reason,
+    )
+
+
+def _targets(body: api.NewOrder) -> tuple[Target, ...] | Estate:
+    said = [body.eid is not None, body.eids is not None, body.lines is not None, body.all]
+    if sum(said) != 1:
+        raise InvalidRequest("exactly one of 'eid', 'eids', 'lines' and 'all' says which eUICCs are meant")
+    if body.tag is not None and not body.all:
+        raise InvalidRequest("'tag' narrows 'all' down: give both, or name the EIDs")
+    if body.eid is not None:
+        return (Target(body.eid),)
+    if body.eids is not None:
+        return tuple(map(Target, body.eids))
+    if body.lines is not None:
+        return tuple(Target(line.eid, line.iccid) for line in body.lines)
+    return Estate(body.tag)
+
+
+def _filter(query: api.OperationQuery) -> Filter:
+    eid = read_eid(query.eid) if query.eid is not None else None
+    return Filter(
+        State(query.state) if query.state else None,
+        Kind(query.kind) if query.kind else None,
+        query.order,
+        (bucket_of(eid), eid) if eid is not None else None,
+    )
+
+
+def _filters(query: api.OperationQuery) -> tuple[str | None, ...]:
+    return (query.state, query.kind, str(query.order), query.eid)

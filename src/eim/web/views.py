@@ -1,0 +1,119 @@
+"""What services know, in the words of the interface: EIDs and ICCIDs as text, octets as hex."""
+
+from eim import api
+from eim.domain.ids import format_eid, format_iccid
+from eim.services.lines import Problem
+from eim.services.operations import Accepted, Progress
+from eim.store.euiccs import Head, Listed, Seen
+from eim.store.events import Happened
+from eim.store.operations import Operation
+from eim.store.profiles import Found
+
+
+def bad_lines(problems: tuple[Problem, ...]) -> tuple[api.BadLine, ...]:
+    return tuple(api.BadLine(problem.position + 1, problem.text) for problem in problems)
+
+
+def entry(listed: Listed) -> api.EuiccEntry:
+    return api.EuiccEntry(
+        eid=format_eid(listed.eid),
+        label=listed.label,
+        tags=listed.tags,
+        service_provider=listed.carrier,
+        speaks=listed.speaks,
+        created_at=listed.created_at,
+        introduced_at=listed.introduced_at,
+        last_seen_at=listed.last_seen_at,
+        inventory_at=listed.inventory_at,
+    )
+
+
+def euicc(seen: Seen) -> api.EuiccView:
+    association = api.AssociationView(
+        identity=seen.eim_id,
+        counter=seen.counter,
+        association_token=seen.association_token,
+        token_proven=seen.token_proven,
+        signature_form=seen.signature_form,
+        signature_coding=seen.signature_coding,
+        unverifiable=seen.unverifiable,
+        certified=seen.certified,
+        curve=seen.curve,
+        ci_key_id=_hex(seen.ci_key_id),
+    )
+    return api.EuiccView(
+        euicc=entry(seen.listed),
+        association=association,
+        capabilities=seen.capabilities,
+        highest_seq_number=seen.highest_seq,
+        plmn=_hex(seen.plmn),
+        mailbox=_head(seen.head) if seen.head else None,
+    )
+
+
+def profile(found: Found) -> api.ProfileView:
+    known = found.profile
+    return api.ProfileView(
+        eid=format_eid(found.eid),
+        iccid=format_iccid(known.iccid),
+        state=known.state.value,
+        service_provider=known.service_provider,
+        name=known.name,
+        nickname=known.nickname,
+        profile_class=known.profile_class,
+        isdp_aid=_hex(known.isdp_aid),
+        fallback=known.fallback,
+        changed_at=found.changed_at,
+    )
+
+
+def event(happened: Happened) -> api.EventView:
+    return api.EventView(happened.id, format_eid(happened.eid), happened.at, happened.kind, happened.data)
+
+
+def accepted(done: Accepted) -> api.OrderAccepted:
+    placed = tuple(api.PlacedLine(p.position + 1, format_eid(p.eid), p.operation) for p in done.placed)
+    return api.OrderAccepted(done.order, done.accepted, placed, bad_lines(done.problems))
+
+
+def operation(found: Operation) -> api.OperationView:
+    return api.OperationView(
+        id=found.id,
+        eid=format_eid(found.eid),
+        order=found.order_id,
+        operation=found.kind.value,
+        iccid=format_iccid(found.iccid) if found.iccid else None,
+        rollback=found.rollback,
+        priority=found.priority,
+        state=found.state.value,
+        doubt=found.doubt,
+        outcome=found.outcome,
+        ordered_by=found.ordered_by,
+        created_at=found.created_at,
+        not_before=found.not_before,
+        expires_at=found.expires_at,
+        handed_at=found.handed_at,
+        ended_at=found.ended_at,
+    )
+
+
+def order(progress: Progress) -> api.OrderView:
+    placed = progress.order
+    return api.OrderView(
+        id=placed.id,
+        operation=placed.kind.value,
+        size=placed.size,
+        ordered_by=placed.ordered_by,
+        created_at=placed.created_at,
+        states={state.value: many for state, many in progress.by_state().items()},
+        reasons=progress.by_reason(),
+        oldest_waiting=progress.oldest_waiting(),
+    )
+
+
+def _head(head: Head) -> api.HeadView:
+    return api.HeadView(head.operation, head.counter, head.handed_at, head.deliveries)
+
+
+def _hex(octets: bytes | None) -> str | None:
+    return octets.hex().upper() if octets is not None else None
