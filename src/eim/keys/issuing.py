@@ -124,5 +124,4 @@ def _alternative(name: str) -> x509.GeneralName:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime
 ) -> x509.CertificateBuilder:
-    serial = x509.random_serial_number()
-    return x509.CertificateBuilder(issuer, subject, key, serial, not_valid_before=now - _SKEW)
+    return x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number()).not_valid_before(now - _SKEW)

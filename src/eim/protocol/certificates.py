@@ -101,8 +101,7 @@ def parse(der: bytes, who: Who) -> Certificate:
     """The certificate in `der`, a complete `30 ..` TLV. Raises UntrustedCertificate when it can't be read."""
     try:
         parsed = x509.load_der_x509_certificate(der)
-        key = _public_key(parsed, parsed.public_key(), who)
-        return _certificate(der, parsed, key)
+        found = _certificate(der, parsed, _public_key(parsed, parsed.public_key(), who))
     except UnsupportedAlgorithm:
         raise refusal(who, Fault.PUBLIC_KEY, "has a public key of an unknown kind") from None
     except (
@@ -113,6 +112,9 @@ def parse(der: bytes, who: Who) -> Certificate:
         x509.UnsupportedGeneralNameType,
     ):
         raise refusal(who, Fault.UNREADABLE, "is no X.509 v3 certificate in DER") from None
+    if not der.endswith(b"\0" + found.signature):  # the library takes a BIT STRING with unused bits too
+        raise refusal(who, Fault.UNREADABLE, "has a signature that is no whole number of octets")
+    return found
 
 
 def values(name: Name, oid: str) -> tuple[str | bytes, ...]:
