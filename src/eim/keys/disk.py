@@ -35,6 +35,17 @@ def write_over(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def exists(path: Path, what: str) -> bool:
+    """Whether there is a file at `path`. Raises KeyUnusable when this user can't know."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise KeyUnusable(f"{what} can't be reached at {path}: {error.strerror} for user {os.geteuid()}") from None
+    return True
+
+
 def read(path: Path, what: str) -> bytes:
     """The content of `path`, named `what` in the sentence of the KeyUnusable that is raised otherwise."""
     try:
@@ -42,8 +53,9 @@ def read(path: Path, what: str) -> bytes:
     except FileNotFoundError:
         raise KeyUnusable(f"{what} is missing: there is no file {path}") from None
     except PermissionError:
+        user = os.geteuid()
         raise KeyUnusable(
-            f"{what} can't be read: user {os.geteuid()} may not read {path}; make that user its owner, with mode 0600"
+            f"{what} can't be read: user {user} may not read {path}; make it its owner, mode 0600"
         ) from None
     except OSError as error:
         raise KeyUnusable(f"{what} can't be read from {path}: {error.strerror}") from None

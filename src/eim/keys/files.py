@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from eim.errors import KeyUnusable
-from eim.keys.disk import make_private_folder, read, write_new
+from eim.keys.disk import exists, make_private_folder, read, write_new
 from eim.protocol.ecdsa import Curve, raw_signature
 from eim.protocol.published_keys import Mode, is_published_test_key
 
@@ -61,11 +61,8 @@ class KeyStore:
         return spki_of(key.public_key())
 
     def holds(self, name: str) -> bool:
-        """Whether there is a key of that name, usable or not. Raises KeyUnusable when the folder can't be read."""
-        try:
-            return self._path(name).exists()
-        except PermissionError:
-            raise KeyUnusable(f"the key {name} can't be read: this user may not enter {self._folder}") from None
+        """Whether there is a key of that name, usable or not. Raises KeyUnusable when the folder can't be entered."""
+        return exists(self._path(name), f"the key {name}")
 
     def load(self, name: str) -> Signer:
         """The signer of the key `name`. Raises KeyUnusable, with one sentence that says what to do."""

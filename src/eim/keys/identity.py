@@ -7,7 +7,7 @@ import msgspec
 
 from eim.domain.identity import Identity, IdentityWish, derive_identity, identity_faults
 from eim.errors import BadConfiguration, KeyUnusable
-from eim.keys.disk import make_private_folder, read, write_new
+from eim.keys.disk import exists, make_private_folder, read, write_new
 from eim.keys.files import KeyStore
 from eim.protocol.ecdsa import Curve
 from eim.protocol.published_keys import fingerprint
@@ -18,7 +18,7 @@ _FILE = "identity.toml"
 def read_identity(data: Path) -> Identity | None:
     """The identity under the data folder; None when there is none yet. Raises KeyUnusable."""
     path = data / _FILE
-    if not path.exists():
+    if not exists(path, "the identity"):
         return None
     try:
         return msgspec.convert(tomllib.loads(read(path, "the identity").decode()), Identity)
@@ -35,7 +35,7 @@ def init_identity(data: Path, store: KeyStore, wish: IdentityWish, default_fqdn:
         raise BadConfiguration(
             "the identity can't be used:\n" + "\n".join(f"  {name}: {text}" for name, text in faults)
         )
-    if (data / _FILE).exists():
+    if exists(data / _FILE, "the identity"):
         raise KeyUnusable(f"there is an identity already: `eim keys show` prints it, {data / _FILE} holds it")
     make_private_folder(data)
     if not store.holds(wish.key_name):

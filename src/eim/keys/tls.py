@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from eim.errors import KeyUnusable
 from eim.keys import issuing
-from eim.keys.disk import make_private_folder, read, write_new, write_over
+from eim.keys.disk import exists, make_private_folder, read, write_new, write_over
 from eim.keys.files import generate, parse_private_key, private_pem, refuse_published
 from eim.protocol.ecdsa import Curve
 from eim.protocol.published_keys import Mode
@@ -53,7 +53,7 @@ def make_ca_and_leaf(folder: Path, names: Sequence[str], now: datetime) -> TlsFi
     authority = issuing.Authority(_certificate_of_ca(folder, now), _key(folder / "ca-key.pem", "the key of our TLS CA"))
     key = _key(folder / "server-key.pem", "the key of our TLS certificate")
     path = folder / "server.pem"
-    current = _first(read(path, "our TLS certificate"), path) if path.exists() else None
+    current = _first(read(path, "our TLS certificate"), path) if exists(path, "our TLS certificate") else None
     if current is None or issuing.is_due(current, authority, key.public_key(), names, now):
         leaf = issuing.issue_leaf(authority, key.public_key(), names, now)
         write_over(path, leaf.public_bytes(Encoding.PEM))
@@ -62,7 +62,7 @@ def make_ca_and_leaf(folder: Path, names: Sequence[str], now: datetime) -> TlsFi
 
 def _certificate_of_ca(folder: Path, now: datetime) -> x509.Certificate:
     path = folder / "ca.pem"
-    if not path.exists():
+    if not exists(path, "our TLS CA"):
         key = _key(folder / "ca-key.pem", "the key of our TLS CA")
         write_new(path, issuing.issue_ca(key, now).public_bytes(Encoding.PEM))
     ca = _first(read(path, "our TLS CA"), path)
@@ -75,7 +75,7 @@ def _certificate_of_ca(folder: Path, now: datetime) -> x509.Certificate:
 
 def _key(path: Path, what: str) -> ec.EllipticCurvePrivateKey:
     """The key in `path`, drawn when there is none yet."""
-    if not path.exists():
+    if not exists(path, what):
         write_new(path, private_pem(generate(Curve.P256)))
     return parse_private_key(read(path, what), what, path)
 
