@@ -7,7 +7,6 @@ import msgspec
 
 from eim.domain.ids import Iccid
 
-
 FOR_EVER: Final = float("inf")
 
 

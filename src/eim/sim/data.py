@@ -148,8 +148,9 @@ def _info2(card: VirtualEuicc) -> bytes:
 
 
 def _iot(card: VirtualEuicc) -> bytes:
-    """iotSpecificInfo: the SGP.32 version the card implements."""
-    return tlv(0xB4, tlv(0xA0, tlv(0x04, bytes(_VERSIONS[card.switches.speaks]))), tlv(0x82))
+    """iotSpecificInfo: the SGP.32 version the card implements and, since v1.1, that it knows the fallback mechanism."""
+    fallback = b"" if _old(card) else tlv(0x82)
+    return tlv(0xB4, tlv(0xA0, tlv(0x04, bytes(_VERSIONS[card.switches.speaks]))), fallback)
 
 
 def _capabilities() -> bytes:

@@ -93,6 +93,8 @@ class Fleet:
     """`devices` cards with profile A enabled and B disabled. First `associate`, then `run`."""
 
     def __init__(self, pki: Pki, devices: int, journal: Journal, make: Make = STANDARD_MAKE) -> None:
+        if devices < 1:
+            raise BadConfiguration("a fleet has at least one device")
         self.pki = pki
         self.make = make
         self.journal = journal
@@ -213,13 +215,14 @@ class Fleet:
 
 async def _until_stopped(lives: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
     stopped = asyncio.create_task(stop.wait())
-    everyone = asyncio.gather(*lives)
+    ended = asyncio.create_task(asyncio.wait(lives, return_when=asyncio.FIRST_EXCEPTION))
     try:
-        await asyncio.wait((stopped, everyone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((stopped, ended), return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
-            await asyncio.wait((everyone,), timeout=_DRAIN)
+            await asyncio.wait((ended,), timeout=_DRAIN)
     finally:
         stopped.cancel()
+        ended.cancel()
 
 
 async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
