@@ -82,6 +82,6 @@ def _terminated(kind: Kind, code: int | None) -> Outcome:
     """Some cards answer `02 01 xx` where a tagged result is due; 0 is no reason to terminate, so it can only be "ok"."""
     if code == 0:
         return Outcome(State.DONE, "ok", deviating=True)
-    if code not in _TERMINATED and code in _CODES[kind]:
+    if code is not None and code not in _TERMINATED and code in _CODES[kind]:
         return Outcome(State.FAILED, _CODES[kind][code], deviating=True)
     return Outcome(State.FAILED, _TERMINATED.get(code or 0, f"terminated{code}"))

@@ -14,7 +14,7 @@ from eim.services import introductions, notifications, settling
 from eim.services.ports import Clock
 from eim.services.visit import Visit
 from eim.services.whose import Source, whose
-from eim.store import associations, requests, results
+from eim.store import Db, associations, requests, results
 from eim.store.connect import Pool, transaction
 from eim.store.results import Stored
 
@@ -82,7 +82,7 @@ class Results:
         for octets in provided.notifications:
             visit.acknowledge(await notifications.keep(visit, octets))
 
-    async def _keep_stray(self, db: results.Db, source: Source, octets: bytes) -> None:
+    async def _keep_stray(self, db: Db, source: Source, octets: bytes) -> None:
         await results.keep_stray(db, source.peer, hashlib.sha256(octets).digest(), octets, self._rules.strays)
 
     def _unknown(self, provided: Provided, *, named: bool) -> bytes:

@@ -50,6 +50,10 @@ _RETRY: Final = """
     UPDATE operations SET state = 'accepted', not_before = now() + make_interval(secs => $3)
      WHERE bucket = $1 AND id = $2 AND state = 'out'
 """
+_POSTPONE: Final = """
+    UPDATE operations SET not_before = now() + make_interval(secs => $3)
+     WHERE bucket = $1 AND eid = $2 AND state = 'accepted' AND not_before <= now()
+"""
 _DOUBT: Final = """
     UPDATE operations SET state = 'in_doubt', doubt = $3 WHERE bucket = $1 AND id = $2 AND state = 'out'
  RETURNING id
@@ -158,7 +162,7 @@ async def open_operations(db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> list[Op
 
 async def seal(db: Db, operations: Sequence[tuple[Bucket, UUID]]) -> set[UUID]:
     """Move accepted operations to sealed; the ids that really were accepted."""
-    rows = await db.fetch(_SEAL, [bucket for bucket, _ in operations], [id for _, id in operations])
+    rows = await db.fetch(_SEAL, [bucket for bucket, _ in operations], [operation for _, operation in operations])
     return {row["id"] for row in rows}
 
 
@@ -218,3 +222,8 @@ async def clear_head(db: Db, bucket: Bucket, eid: Eid) -> None:
     """Take the handed-out head away: its operation is in doubt, and something else goes out next."""
     await db.execute(_DEMOTE, bucket, eid)
     await db.execute(_CLEAR, bucket, eid)
+
+
+async def postpone(db: Db, bucket: Bucket, eid: Eid, delay: float) -> None:
+    """What is accepted for this eUICC is due again after `delay` seconds."""
+    await db.execute(_POSTPONE, bucket, eid, delay)

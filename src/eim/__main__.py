@@ -1,0 +1,5 @@
+"""`python -m eim` is `eim`."""
+
+from eim.cli import main
+
+main()

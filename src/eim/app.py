@@ -1,0 +1,216 @@
+"""The one place that joins layers: each role's process, built from the configuration."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Final
+from uuid import uuid4
+
+import structlog
+
+from eim import credentials, serving
+from eim.config import Config, UnknownEid
+from eim.domain.identity import Identity
+from eim.domain.ids import DEFAULT_TENANT
+from eim.errors import BadConfiguration, Unavailable
+from eim.protocol.trust import TrustedEuicc, check_chain
+from eim.services.asking import Asking
+from eim.services.esipa import Esipa
+from eim.services.estate import EstateReader
+from eim.services.leasing import Leasing
+from eim.services.onboarding import Onboarding
+from eim.services.operations import Operations
+from eim.services.polls import Polls, Seen, unknown_answer
+from eim.services.results import ResultRules, Results
+from eim.services.sealing import Sealer
+from eim.services.tokens import Tokens
+from eim.services.waiting import Waiters
+from eim.services.worker import Worker, WorkerRules
+from eim.store import Db, audit, identities, migrate
+from eim.store.connect import DbRole, Pool, acquire, open_pool
+from eim.store.identities import NewIdentity
+from eim.web.connections import Polled
+from eim.web.device import device_app
+from eim.web.esipa import EsipaEndpoint
+from eim.web.operator import OperatorServices, operator_app
+
+_PATIENCE: Final = 30.0  # seconds that a role waits at its start for a database that is not there yet
+_DATABASE_AWAY: Final = "the database does not answer"
+_DRAINING: Final = "shutting down"
+
+_log = structlog.get_logger()
+
+
+async def run_device(config: Config, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Serve ESipa until `stop`. Holds the TLS key and no other; can't sign a package."""
+    identity = credentials.own_identity(config)
+    context = credentials.device_context(config, credentials.device_tls(config, identity, now()))
+    roots = credentials.roots(config)
+    pool = await _pool(config, DbRole.DEVICE, config.database.device_pool)
+    device = config.device
+    waiters, seen = Waiters(pool, device.wait_for_seal), Seen(pool)
+    polls = Polls(pool, waiters, seen, now, unknown_answer(device.unknown_eid.value))
+    rules = ResultRules(device.strays_limit, device.unknown_eid is UnknownEid.NOT_FOUND)
+    esipa = Esipa(polls, Results(pool, roots, rules, now))
+    endpoint = EsipaEndpoint(esipa, Polled(), device.body_limit, device.request_deadline)
+    app = device_app(endpoint, _readiness(pool, stop))
+    limits = serving.Limits(device.handshake_deadline, device.request_deadline, device.keep_alive)
+    try:
+        await _beside(serving.serve_app(app, listener, context, limits, stop), waiters.run, seen.run)
+    finally:
+        await _close(pool)
+
+
+async def run_operator(config: Config, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Serve REST and the status page until `stop`."""
+    context = credentials.operator_context(config, now())
+    roots = credentials.roots(config)
+    pool = await _pool(config, DbRole.OPERATOR, config.database.operator_pool)
+
+    def check(euicc: bytes, eum: bytes) -> TrustedEuicc:
+        return check_chain(euicc, eum, roots, now())
+
+    ready = _readiness(pool, stop)
+
+    async def unready() -> tuple[str, ...]:
+        why = await ready()
+        return (why,) if why else ()
+
+    services = OperatorServices(
+        Onboarding(pool, check), Operations(pool), EstateReader(pool), Tokens(pool), unready
+    )
+    limits = serving.Limits(handshake=10.0, request=60.0, keep_alive=60.0)
+    try:
+        await serving.serve_app(operator_app(services), listener, context, limits, stop)
+    finally:
+        await _close(pool)
+
+
+async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> None:
+    """Seal, serve requests and end what is past its time until `stop`. Holds the signing keys; has no ingress.
+
+    alone  no other worker can be at work on this database (it is embedded), so what one left behind is fenced at once
+    """
+    keys = credentials.key_store(config)
+    keys.load(credentials.own_identity(config).key_name)  # a key it can't read is said now, not at the first package
+    pool = await _pool(config, DbRole.WORKER, config.database.worker_pool)
+    rules = WorkerRules(config.worker.batch, config.worker.seal_ahead, config.worker.poll_interval)
+    leasing = Leasing(pool, uuid4())
+    worker = Worker(pool, leasing, Sealer(pool, keys, rules.ahead), Asking(pool), rules)
+    try:
+        if alone:
+            await leasing.fence_all()
+        await leasing.refresh()
+        await _beside(stop.wait(), worker.run)
+    finally:
+        await _close(pool)
+
+
+async def set_up(config: Config, dsn: str) -> Identity:
+    """Migrate the database behind `dsn` (the owner's) and register this installation's identity. Safe to repeat."""
+    applied = await migrate.migrate(dsn, config.database.schema)
+    if applied:
+        _log.info("database.migrated", migrations=applied)
+    identity = credentials.own_identity(config)
+    pool = await open_pool(dsn, DbRole.OWNER, config.database.schema, 1)
+    try:
+        async with acquire(pool) as db:
+            await _register(db, config, identity)
+    finally:
+        await _close(pool)
+    return identity
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _register(db: Db, config: Config, identity: Identity) -> None:
+    """Make the identity's row. The same eimId with another key is refused: cards would not obey it."""
+    signer = credentials.key_store(config).load(identity.key_name)
+    known = await identities.find(db, DEFAULT_TENANT, identity.eim_id)
+    if known is not None:
+        if known.public_key != signer.spki:
+            raise BadConfiguration(
+                f"the database knows eimId {identity.eim_id} with another key than {identity.key_name} "
+                f"in {config.server.data_dir}: restore the key that belongs to this database, or use its data folder"
+            )
+        return
+    new = NewIdentity(
+        eim_id=identity.eim_id,
+        eim_id_type=identity.eim_id_type.number,
+        fqdn=identity.fqdn,
+        curve=signer.curve.value,
+        public_key=signer.spki,
+        key_name=identity.key_name,
+        initial_counter=identity.initial_counter,
+    )
+    await identities.insert(db, DEFAULT_TENANT, new)
+    about: dict[str, object] = {"eimId": identity.eim_id}
+    bucket = audit.bucket_of_subject(identity.eim_id)
+    await audit.record(
+        db, bucket, DEFAULT_TENANT, actor="setup", action="identity.registered", subject=identity.eim_id, data=about
+    )
+
+
+def _dsn(config: Config, role: DbRole) -> str:
+    own = {
+        DbRole.DEVICE: config.database.device_dsn,
+        DbRole.OPERATOR: config.database.operator_dsn,
+        DbRole.WORKER: config.database.worker_dsn,
+    }.get(role)
+    found = own or config.database.dsn
+    if found is None:
+        name = f"database.{role.value}_dsn"
+        raise BadConfiguration(f"{name}: one role alone needs a database to share with the others: write its URL there")
+    return found.text
+
+
+async def _pool(config: Config, role: DbRole, size: int) -> Pool:
+    """The role's connections; a database that is still starting is waited for."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return await open_pool(_dsn(config, role), role, config.database.schema, size)
+        except Unavailable as error:
+            if time.monotonic() > until:
+                raise
+            _log.warning("database.awaited", why=error.code)
+            await asyncio.sleep(1.0)
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+def _readiness(pool: Pool, stop: asyncio.Event) -> Callable[[], Awaitable[str | None]]:
+    async def ready() -> str | None:
+        if stop.is_set():
+            return _DRAINING
+        try:
+            async with asyncio.timeout(2), acquire(pool) as db:
+                await identities.schema_version(db)
+        except (Unavailable, TimeoutError):
+            return _DATABASE_AWAY
+        return None
+
+    return ready
+
+
+async def _beside(main: Awaitable[object], *others: Callable[[], Awaitable[None]]) -> None:
+    """Run `others` as long as `main` runs; if one of them fails, so does the whole: the supervisor starts it anew."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_forever(other)) for other in others]
+        await main
+        for task in tasks:
+            task.cancel()
+
+
+async def _forever(other: Callable[[], Awaitable[None]]) -> None:
+    await other()

@@ -1,0 +1,85 @@
+"""Hypercorn as we use it: one app, one listening socket, our TLS context, an orderly end."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+from typing import cast
+
+import msgspec
+from hypercorn.asyncio import serve
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.typing import Framework
+from starlette.applications import Starlette
+
+from eim.errors import BadConfiguration
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Seconds after which a peer that keeps us waiting is dropped."""
+
+    handshake: float
+    request: float
+    keep_alive: float
+
+
+class _Config(HypercornConfig):
+    """Takes a TLS context that is already made: its certificate and suites are the configuration's."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        super().__init__()
+        self._context = context
+
+    @property
+    def ssl_enabled(self) -> bool:
+        return self._context is not None
+
+    def create_ssl_context(self) -> ssl.SSLContext | None:
+        return self._context
+
+
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """A listening socket; port 0 takes any free one. `setting` is the configuration's section, for the error."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise BadConfiguration(
+            f"{setting}.port: can't listen on {host} port {port} ({error.strerror}): "
+            f"stop what uses it, or set {setting}.port (EIM_{setting.upper()}_PORT) to another; 0 takes any free one"
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+async def serve_app(
+    app: Starlette, listener: socket.socket, context: ssl.SSLContext | None, limits: Limits, stop: asyncio.Event
+) -> None:
+    """Serve `app` on `listener` until `stop`; requests under way are finished."""
+    config = _Config(context)
+    config.bind = [f"fd://{os.dup(listener.fileno())}"]  # Hypercorn closes its own
+    config.alpn_protocols = ["http/1.1"]
+    config.include_server_header = False
+    config.accesslog = None
+    config.errorlog = logging.getLogger("hypercorn")
+    config.ssl_handshake_timeout = limits.handshake
+    # Between two requests a connection reads too, so this can't be below keep_alive; a body has its own deadline.
+    config.read_timeout = round(max(limits.request, limits.keep_alive)) + 1
+    config.keep_alive_timeout = limits.keep_alive
+    config.graceful_timeout = 5.0
+    await serve(cast("Framework", app), config, shutdown_trigger=stop.wait)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM or ctrl-C sets."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
