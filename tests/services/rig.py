@@ -1,7 +1,7 @@
 """An eIM's device side and worker on one test database, in one process, and cards that call it by function."""
 
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from eim.asn1.sgp32 import (
     AddInitialEimRequest,
@@ -13,6 +13,7 @@ from eim.asn1.sgp32 import (
 )
 from eim.domain.euicc import Speaks
 from eim.domain.ids import Eid, bucket_of, format_eid
+from eim.domain.operation import Kind
 from eim.keys.files import Signer, generate
 from eim.protocol import trust
 from eim.protocol.ecdsa import Curve
@@ -22,6 +23,7 @@ from eim.services.esipa import Esipa
 from eim.services.leasing import Leasing
 from eim.services.onboarding import Candidate, Onboarding, Rules
 from eim.services.operations import Operations
+from eim.services.ordering import Ordering, Target
 from eim.services.polls import Polls, Seen
 from eim.services.results import ResultRules, Results
 from eim.services.sealing import Sealer
@@ -109,8 +111,33 @@ class Rig:
         while (package := await self.poll(card)) is not None:
             packages += 1
             assert packages < 20, "the eIM never runs out of packages"
-            await self.send(self.wrap(card, self.execute(card, package)), card.eid)
+            await self.provide(card, self.execute(card, package))
         return packages
+
+    async def provide(self, card: VirtualEuicc, result: bytes) -> tuple[int, ...]:
+        """Hand in a result as its IPA would, and let the card forget what is acknowledged."""
+        answer = await self.send(self.wrap(card, result), card.eid)
+        assert answer is not None
+        acknowledged = messages.acknowledged(answer)
+        for seq in acknowledged:
+            card.remove_notification(seq)
+        return acknowledged
+
+    async def order(self, card: VirtualEuicc, kind: Kind, carrier: str | None = None, **more: object) -> UUID:
+        """Ask for one operation on the profile of `carrier`."""
+        asked = Ordering(kind, (Target(format_eid(card.eid)),), service_provider=carrier, **more)  # type: ignore[arg-type]
+        return (await self.operations.place(SETUP, asked, None)).placed[0].operation
+
+    async def operation(self, id: UUID) -> dict[str, object]:  # noqa: A002 - what it is
+        row = await self.database.owner().fetchrow("SELECT * FROM operations WHERE id = $1", id)
+        assert row is not None
+        return dict(row)
+
+    async def enabled(self, card: VirtualEuicc) -> str | None:
+        """The carrier whose profile the eIM believes to be enabled."""
+        found = [p["service_provider"] for p in await self.rows("profiles", card) if p["state"] == "enabled"]
+        assert len(found) <= 1, "a card has one enabled profile at most"
+        return str(found[0]) if found else None
 
     async def rows(self, table: str, card: VirtualEuicc) -> list[dict[str, object]]:
         found = await self.database.owner().fetch(

@@ -54,7 +54,7 @@ GRANT UPDATE (introduced_at, association_token, token_proven, speaks, signature_
     euicc_certificate, eum_certificate, curve, public_key, ci_key_id, capabilities, highest_seq, last_seen_at, plmn,
     inventory_at) ON euiccs TO eim_device;
 GRANT INSERT, UPDATE, DELETE ON profiles TO eim_device;
-GRANT UPDATE (state, doubt, outcome, handed_at, ended_at) ON operations TO eim_device;
+GRANT UPDATE (state, doubt, outcome, not_before, handed_at, ended_at) ON operations TO eim_device;
 GRANT UPDATE (state) ON packages TO eim_device;
 GRANT UPDATE (handed_at, deliveries, highest_handed) ON mailbox TO eim_device;
 GRANT INSERT ON results, notifications, requests, events TO eim_device;

@@ -1,0 +1,288 @@
+"""What results do: to operations, to the inventory, to doubts. Each with a card that really executes."""
+
+import asyncio
+
+import pytest
+
+from eim.domain.ids import bucket_of, format_eid
+from eim.domain.operation import Kind
+from eim.services.tokens import SETUP
+from eim.sim.messages import ROLLBACK_REQUEST, result_in
+from eim.sim.psmo import Condition
+from eim.store.connect import DbRole
+from tests.database import Database
+from tests.services import rig as rigs
+from tests.services.rig import Rig
+
+A, B = "Carrier A", "Carrier B"
+
+
+@pytest.fixture
+async def rig(database: Database) -> Rig:
+    """One card, introduced and listed."""
+    made = await rigs.start(database)
+    await made.onboard()
+    await made.visit(made.cards[0])
+    return made
+
+
+async def test_enabling_b_shows_a_disabled(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B, rollback=True)
+    assert await rig.visit(card) == 1
+    assert await rig.enabled(card) == B
+    assert (await rig.operation(order))["state"] == "done"
+    assert card.results == ()
+
+
+async def test_a_lost_answer_is_given_again_with_the_same_octets(rig: Rig) -> None:
+    card = rig.cards[0]
+    await rig.order(card, Kind.ENABLE, B)
+    first = await rig.poll(card)
+    assert first is not None
+    assert [await rig.poll(card) for _ in range(3)] == [first] * 3
+
+
+async def test_the_same_result_twice_has_one_effect_and_the_same_answer(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    assert package is not None
+    result = rig.wrap(card, rig.execute(card, package))
+    answers = await asyncio.gather(*(rig.send(result) for _ in range(4)))
+    assert len(set(answers)) == 1
+    assert await rig.send(result) == answers[0]
+    assert (await rig.operation(order))["state"] == "done"
+    assert sum(e["kind"] == "operation.done" for e in await rig.rows("events", card)) == 3  # with the introduction's
+
+
+async def test_an_old_result_after_a_later_operation_overwrites_nothing(rig: Rig) -> None:
+    card = rig.cards[0]
+    await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    assert package is not None
+    old = rig.execute(card, package)
+    await rig.provide(card, old)
+    await rig.order(card, Kind.ENABLE, A)
+    await rig.visit(card)
+    assert await rig.enabled(card) == A
+    await rig.provide(card, old)
+    assert await rig.enabled(card) == A
+
+
+async def test_a_rollback_fails_the_operation_and_the_card_is_listed_again(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B, rollback=True)
+    package = await rig.poll(card)
+    assert package is not None
+    rig.execute(card, package)
+    reverted = result_in(card.profile_rollback(ROLLBACK_REQUEST))
+    assert reverted is not None
+    await rig.provide(card, reverted)
+    ended = await rig.operation(order)
+    assert (ended["state"], ended["outcome"]["reason"]) == ("failed", "rolledBack")  # type: ignore[index]
+    assert await rig.enabled(card) == A
+    assert await rig.visit(card) == 1  # the inventory
+    assert await rig.enabled(card) == A
+
+
+async def test_a_rollback_after_a_result_we_already_had_takes_the_success_back(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B, rollback=True)
+    package = await rig.poll(card)
+    assert package is not None
+    await rig.send(rig.wrap(card, rig.execute(card, package)))  # the acknowledgement is lost
+    assert (await rig.operation(order))["state"] == "done"
+    reverted = result_in(card.profile_rollback(ROLLBACK_REQUEST))
+    assert reverted is not None
+    await rig.provide(card, reverted)
+    ended = await rig.operation(order)
+    assert (ended["state"], ended["outcome"]["reason"]) == ("failed", "rolledBack")  # type: ignore[index]
+    assert await rig.enabled(card) == A
+
+
+async def test_a_refusal_of_the_card_has_the_standards_name(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, A)  # it is enabled already
+    await rig.visit(card)
+    ended = await rig.operation(order)
+    assert (ended["state"], ended["outcome"]["reason"]) == ("failed", "profileNotInDisabledState")  # type: ignore[index]
+
+
+async def test_a_lost_result_is_fetched_when_the_card_says_replay(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    assert package is not None
+    rig.execute(card, package)  # its result never arrives
+    assert await rig.poll(card) == package
+    await rig.provide(card, rig.execute(card, package))  # replayError, signed
+    assert (await rig.operation(order))["state"] == "in_doubt"
+    await rig.visit(card)
+    ended = await rig.operation(order)
+    assert ended["state"] == "done"
+    assert ended["outcome"]["late"] is True  # type: ignore[index]
+    assert await rig.enabled(card) == B
+
+
+async def test_a_replay_whose_result_is_gone_is_resolved_by_the_inventory(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    assert package is not None
+    rig.execute(card, package)
+    for result in card.results:
+        card.remove_notification(result.seq)
+    await rig.provide(card, rig.execute(card, package))
+    await rig.visit(card)
+    ended = await rig.operation(order)
+    assert (ended["state"], ended["outcome"]["resolved_by"]) == ("done", "inventory")  # type: ignore[index]
+
+
+async def test_an_unsigned_error_that_names_its_package_makes_it_doubtful_and_no_more(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    assert package is not None
+    transaction = max(await rig.rows("packages", card), key=lambda p: p["number"])["transaction"]  # type: ignore[arg-type, return-value]
+    assert isinstance(transaction, bytes)
+    eim_id = rigs.EIM_ID.encode()
+    inside = b"\x80" + bytes([len(eim_id)]) + eim_id + b"\x82\x10" + transaction
+    await rig.provide(card, b"\xbf\x51" + bytes([len(inside) + 2]) + b"\xa2" + bytes([len(inside)]) + inside)
+    assert (await rig.operation(order))["state"] == "in_doubt"
+    await rig.visit(card)  # data request, inventory: the card never executed it
+    ended = await rig.operation(order)
+    assert (ended["state"], ended["outcome"]["reason"]) == ("failed", "notExecuted")  # type: ignore[index]
+    assert await rig.enabled(card) == A
+
+
+async def test_an_unsigned_error_without_transaction_changes_nothing(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    eim_id = rigs.EIM_ID.encode()
+    inside = b"\x80" + bytes([len(eim_id)]) + eim_id
+    for _ in range(3):
+        await rig.provide(card, b"\xbf\x51" + bytes([len(inside) + 2]) + b"\xa2" + bytes([len(inside)]) + inside)
+    assert (await rig.operation(order))["state"] == "out"
+    assert await rig.poll(card) == package
+    assert sum(r["verdict"] == "unsigned" and r["kind"] == "errorUnsigned" for r in await rig.rows("results", card)) == 1
+
+
+async def test_a_flipped_bit_anywhere_in_a_result_is_never_applied(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    assert package is not None
+    result = rig.execute(card, package)
+    for at in range(len(result) - 70, len(result), 3):  # the results and the signature
+        broken = bytearray(result)
+        broken[at] ^= 1
+        try:
+            await rig.provide(card, bytes(broken))
+        except Exception as error:  # noqa: BLE001 - any refusal is right, success is not
+            assert type(error).__name__ == "Malformed"
+    assert (await rig.operation(order))["state"] == "out"
+    await rig.provide(card, result)
+    assert (await rig.operation(order))["state"] == "done"
+
+
+async def test_a_key_verifies_results_of_its_own_eid_only(database: Database) -> None:
+    rig = await rigs.start(database, devices=2)
+    await rig.onboard()
+    one, other = rig.cards
+    await rig.visit(one)
+    await rig.visit(other)
+    order = await rig.order(one, Kind.ENABLE, B)
+    package = await rig.poll(one)
+    assert package is not None
+    result = rig.execute(one, package)
+    await rig.provide(other, result)  # said to be the other's
+    assert (await rig.operation(order))["state"] == "out"
+    await rig.provide(one, result)
+    assert (await rig.operation(order))["state"] == "done"
+
+
+async def test_withdrawn_before_the_hand_out_it_never_goes_out(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    await rig.work()
+    await rig.operations.withdraw(SETUP, order)
+    assert await rig.poll(card) is None
+    assert (await rig.operation(order))["state"] == "withdrawn"
+
+
+async def test_withdrawn_while_out_it_stays_doubtful_until_the_card_has_spoken(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    await rig.operations.withdraw(SETUP, order)
+    assert (await rig.operation(order))["state"] == "in_doubt"
+    assert await rig.poll(card) != package
+    await rig.visit(card)
+    ended = await rig.operation(order)
+    assert (ended["state"], ended["outcome"]["reason"]) == ("failed", "withdrawn")  # type: ignore[index]
+    assert await rig.enabled(card) == A
+
+
+async def test_an_emergency_call_postpones_the_operation(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    assert package is not None
+    card.set_condition(Condition.ECALL)
+    await rig.provide(card, rig.execute(card, package))
+    assert (await rig.operation(order))["state"] == "accepted"
+    assert await rig.poll(card) is None
+
+
+async def test_operations_reach_the_card_in_the_order_placed(rig: Rig) -> None:
+    card = rig.cards[0]
+    placed = [await rig.order(card, Kind.ENABLE, carrier) for carrier in (B, A, B, A, B)]
+    assert await rig.visit(card) == 5
+    assert await rig.enabled(card) == B
+    assert [(await rig.operation(o))["state"] for o in placed] == ["done"] * 5
+    handed = [(await rig.operation(o))["handed_at"] for o in placed]
+    assert handed == sorted(handed)  # type: ignore[type-var]
+
+
+async def test_no_counter_ever_goes_out_below_one_already_out(rig: Rig) -> None:
+    card = rig.cards[0]
+
+    async def place(n: int) -> None:
+        await rig.order(card, Kind.LIST_PROFILES, priority=50 if n % 7 == 0 else 100)
+
+    out: list[bytes] = []
+    for start in range(0, 48, 8):
+        await asyncio.gather(*(place(n) for n in range(start, start + 8)))
+        package = await rig.poll(card)
+        assert package is not None
+        out.append(package)
+        await rig.provide(card, rig.execute(card, package))
+    while (package := await rig.poll(card)) is not None:
+        out.append(package)
+        await rig.provide(card, rig.execute(card, package))
+    assert len(set(out)) == 48
+    counters = [r["counter"] for r in await rig.rows("results", card) if r["kind"] == "result"]
+    assert len(counters) == 49  # with the introduction's
+    assert not any(r["kind"] == "errorSigned" for r in await rig.rows("results", card))
+
+
+async def test_a_state_change_makes_an_inventory_in_the_same_visit(rig: Rig) -> None:
+    card = rig.cards[0]
+    await rig.send(bytes.fromhex("BF4F145A10") + card.eid + bytes.fromhex("8000"))
+    assert await rig.visit(card) == 1
+    assert (await rig.rows("operations", card))[-1]["kind"] == "listProfileInfo"
+
+
+async def test_the_device_role_cannot_make_an_operation(rig: Rig) -> None:
+    card = rig.cards[0]
+    bucket = bucket_of(card.eid)
+    with pytest.raises(Exception, match="permission denied for table operations"):
+        await rig.database.pool(DbRole.DEVICE).execute(
+            "INSERT INTO operations (bucket, id, eid, tenant, identity, ordinal, kind, ordered_by)"
+            " VALUES ($1, gen_random_uuid(), $2, 1, 1, 99, 'enable', 'thief')",
+            bucket,
+            card.eid,
+        )
+    assert format_eid(card.eid)
