@@ -10,7 +10,7 @@ from eim.domain.euicc import Speaks
 from eim.sim.behaviour import AfterDeath, Backoff, Behaviour, Carrier, Connections, Naming, Notifications
 from eim.sim.der import read, tlv, whole
 from eim.sim.euicc import VirtualEuicc
-from eim.sim.https import Line, NoAnswer, Server, trusting
+from eim.sim.https import Line, NoAnswer, Server
 from eim.sim.ipa import Counts, Eim, Ended, Ipa
 from eim.sim.journal import Journal, Verdict, check
 from eim.sim.switches import STANDARD, Switches
@@ -258,8 +258,3 @@ async def test_no_more_connections_are_open_than_allowed(scene: Scene) -> None:
     assert not second.done()
     first.close()
     (await second).close()
-
-
-def test_a_ca_file_without_a_certificate_is_refused_with_a_sentence() -> None:
-    with pytest.raises(Exception, match="give a PEM file"):
-        trusting("not a certificate")

@@ -15,6 +15,8 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from eim.errors import BadConfiguration
+
 
 class Verdict(StrEnum):
     """What a card made of a package, in the order in which it looks (SGP.32 section 5.9.13)."""
@@ -98,8 +100,13 @@ class Journal:
 
     @classmethod
     def to_file(cls, clock: Callable[[], datetime], path: Path) -> Self:
-        """A journal that begins a new file at `path`; close it, or use it in a `with`."""
-        return cls(clock, path.open("wb", buffering=0))
+        """A journal that begins a new file at `path`; close it, or use it in a `with`. Raises BadConfiguration."""
+        try:
+            return cls(clock, path.open("wb", buffering=0))
+        except OSError as error:
+            raise BadConfiguration(
+                f"no journal can be written to {path}: {error.strerror}; name another file"
+            ) from None
 
     def now(self) -> datetime:
         return self._clock()

@@ -42,10 +42,15 @@ class Credentials(msgspec.Struct, frozen=True):
         return f"Credentials({format_eid(self.eid)})"
 
 
-class _Issuer(msgspec.Struct, frozen=True):
+class Issuer(msgspec.Struct, frozen=True):
+    """A key that signs certificates, and its own certificate."""
+
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
-    key_id: bytes
+    key_id: bytes  # the subject key identifier, 20 octets
+
+    def __repr__(self) -> str:
+        return f"Issuer({self.certificate.subject.rfc4514_string()!r})"
 
     @property
     def der(self) -> bytes:
@@ -55,8 +60,8 @@ class _Issuer(msgspec.Struct, frozen=True):
 class Pki(msgspec.Struct, frozen=True):
     """A root and one card maker under it, ready to issue cards."""
 
-    root: _Issuer
-    maker: _Issuer
+    root: Issuer
+    maker: Issuer
     maker_der: bytes
 
     @classmethod
@@ -96,7 +101,7 @@ class Pki(msgspec.Struct, frozen=True):
         return made.key, made.euicc_certificate, made.eum_certificate
 
 
-def _root(key: ec.EllipticCurvePrivateKey) -> _Issuer:
+def _root(key: ec.EllipticCurvePrivateKey) -> Issuer:
     name = x509.Name(
         [
             x509.NameAttribute(NameOID.COMMON_NAME, "Simulated CI"),
@@ -114,10 +119,10 @@ def _root(key: ec.EllipticCurvePrivateKey) -> _Issuer:
             x509.SubjectAlternativeName([x509.RegisteredID(x509.ObjectIdentifier("2.999.1"))]), critical=False
         )
     )
-    return _Issuer(key, builder.sign(key, SHA256()), key_id.digest)
+    return Issuer(key, builder.sign(key, SHA256()), key_id.digest)
 
 
-def _maker(key: ec.EllipticCurvePrivateKey, root: _Issuer) -> _Issuer:
+def _maker(key: ec.EllipticCurvePrivateKey, root: Issuer) -> Issuer:
     maker = x509.NameAttribute(NameOID.ORGANIZATION_NAME, _MAKER)
     permitted = x509.DirectoryName(x509.Name([maker, x509.NameAttribute(NameOID.SERIAL_NUMBER, EIN)]))
     key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -138,10 +143,10 @@ def _maker(key: ec.EllipticCurvePrivateKey, root: _Issuer) -> _Issuer:
             x509.SubjectAlternativeName([x509.RegisteredID(x509.ObjectIdentifier("2.999.5"))]), critical=False
         )
     )
-    return _Issuer(key, builder.sign(root.key, SHA256()), key_id.digest)
+    return Issuer(key, builder.sign(root.key, SHA256()), key_id.digest)
 
 
-def _card_certificate(eid: Eid, key: ec.EllipticCurvePublicKey, maker: _Issuer) -> x509.Certificate:
+def _card_certificate(eid: Eid, key: ec.EllipticCurvePublicKey, maker: Issuer) -> x509.Certificate:
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, _MAKER),
@@ -165,7 +170,7 @@ def _builder(
     return x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), _FROM, until)
 
 
-def _authority(issuer: _Issuer) -> x509.AuthorityKeyIdentifier:
+def _authority(issuer: Issuer) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier(issuer.key_id, None, None)
 
 

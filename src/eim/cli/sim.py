@@ -1,0 +1,206 @@
+"""`eim sim`: the other side of the wire, for trying out any eIM."""
+
+import asyncio
+import binascii
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from eim.domain.euicc import Speaks
+from eim.errors import BadConfiguration
+from eim.sim.behaviour import Behaviour
+from eim.sim.fleet import Fleet, Make, Pace, Snapshot
+from eim.sim.https import Line, Server, server_address, trusting
+from eim.sim.journal import Journal, Report, check
+from eim.sim.pki import EIN, Pki
+from eim.sim.pki_file import load_or_make
+from eim.sim.switches import Switches
+
+_TICK: Final = 0.25  # seconds between two looks at the fleet
+_SHARE: Final = click.FloatRange(0, 1)
+_SECONDS: Final = click.FloatRange(0)
+_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One run of a fleet, as the options ask for it."""
+
+    line: Line
+    pace: Pace
+    seconds: float | None
+
+
+@click.group()
+def sim() -> None:
+    """Simulate the other side: cards and devices."""
+
+
+@sim.command()
+@click.option("--devices", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many.")
+@click.option("--server", required=True, help="The eIM's device address: https://host:port.")
+@click.option("--eim-config", type=_FILE, required=True, help="The eIM's AddInitialEimRequest (BF57), hex or binary.")
+@click.option("--ca", type=_FILE, required=True, help="The certificate (PEM) that the server's certificate leads to.")
+@click.option(
+    "--export", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write cards.csv, roots.pem here."
+)
+@click.option("--pki", type=click.Path(dir_okay=False, path_type=Path), help="Keep the card maker's keys in this file.")
+@click.option("--prefix", help=f"First digits of the EIDs, {EIN} and more. Default: different at each run.")
+@click.option(
+    "--journal", type=click.Path(dir_okay=False, path_type=Path), help="Write what the cards do here (NDJSON)."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides which devices misbehave, and when.")
+@click.option("--cannot-attach", type=_SHARE, default=0.04, show_default=True, help="Share that no network takes on B.")
+@click.option(
+    "--sleepy", type=_SHARE, default=0.01, show_default=True, help="Share that goes silent after its first work."
+)
+@click.option("--lossy", type=_SHARE, default=0.0, help="Probability that an exchange is cut.")
+@click.option("--duplicating", type=_SHARE, default=0.0, help="Probability that a result is sent twice.")
+@click.option("--dies", type=_SHARE, default=0.0, help="Probability of power loss before a result is reported.")
+@click.option("--slow", type=_SECONDS, default=0.0, help="Longest pause before a request, in seconds.")
+@click.option(
+    "--speaks", type=click.Choice([each.value for each in Speaks]), multiple=True, help="SGP.32 version; several mix."
+)
+@click.option(
+    "--ramp", type=_SECONDS, default=10.0, show_default=True, help="Seconds over which the first calls spread."
+)
+@click.option(
+    "--interval", type=_SECONDS, default=15.0, show_default=True, help="Seconds between two calls of a device."
+)
+@click.option("--connections", type=click.IntRange(1), default=200, show_default=True, help="Open at a time, at most.")
+@click.option("--seconds", type=_SECONDS, help="End after so long. Default: at Ctrl-C.")
+def fleet(  # noqa: PLR0913 - one parameter an option
+    *,
+    devices: int,
+    server: str,
+    eim_config: Path,
+    ca: Path,
+    folder: Path | None,
+    pki: Path | None,
+    prefix: str | None,
+    journal: Path | None,
+    seed: int,
+    cannot_attach: float,
+    sleepy: float,
+    lossy: float,
+    duplicating: float,
+    dies: float,
+    slow: float,
+    speaks: tuple[str, ...],
+    ramp: float,
+    interval: float,
+    connections: int,
+    seconds: float | None,
+) -> None:
+    """Let a fleet of devices, profile A enabled and B disabled, call any eIM until you stop it."""
+    make = Make(
+        seed=seed,
+        cannot_attach=cannot_attach,
+        sleepers=sleepy,
+        behaviour=Behaviour(lossy=lossy, duplicating=duplicating, dies=dies, delay=slow),
+        switches=tuple(Switches(speaks=Speaks(each)) for each in speaks) or (Switches(),),
+        prefix=prefix or f"{EIN}{_now():%y%m%d%H%M%S}",
+    )
+    if not make.prefix.startswith(EIN):
+        raise BadConfiguration(f"the simulated card maker's EIDs start with {EIN}: let --prefix begin so")
+    with Journal.to_file(_now, journal) if journal else Journal(_now) as kept:
+        made = Fleet(load_or_make(pki) if pki else Pki.new(), devices, kept, make)
+        made.associate(_read_configuration(eim_config))
+        if folder is not None:
+            _export(made, folder)
+        host, port = server_address(server)
+        line = Line(Server(host, port, made.server_name or host, trusting(ca.read_text("latin-1"))), connections)
+        uvloop.run(_run(made, Plan(line, Pace(ramp, interval), seconds)))
+        _conclude(made.snapshot(), check(kept.entries))
+
+
+async def _run(made: Fleet, plan: Plan) -> None:
+    """Until the time is up, the user stops it, or only sleepers are left; draws how far the fleet is."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    running = asyncio.create_task(made.run(plan.line, stop, plan.pace))
+    if plan.seconds is not None:
+        loop.call_later(plan.seconds, stop.set)
+    columns = (
+        TextColumn("on B"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("", total=len(made.cards))
+        while not running.done():
+            now = made.snapshot()
+            progress.update(bar, completed=now.on_b, description=_counts(now))
+            await asyncio.wait((running,), timeout=_TICK)
+    await running
+
+
+def _counts(now: Snapshot) -> str:
+    parts = {
+        "polls": now.polls,
+        "packages": now.packages,
+        "results": now.results,
+        "rolled back": now.rollbacks,
+        "retries": now.retries,
+        "asleep": now.asleep,
+        "errors": now.errors,
+    }
+    return "  ".join(f"{name} {count}" for name, count in parts.items() if count or name == "polls")
+
+
+def _conclude(now: Snapshot, report: Report) -> None:
+    """The journal's sums; exit code 1 when something happened that must not."""
+    click.echo(f"cards: {now.devices}, {now.on_a} on A, {now.on_b} on B, {now.asleep} asleep")
+    click.echo(f"visits: {now.visits}, polls: {now.polls}, data requests: {now.data_requests}, retries: {now.retries}")
+    click.echo("packages received: " + _listed({str(verdict): count for verdict, count in report.verdicts.items()}))
+    for eim_id, eid, counter in report.twice:
+        click.echo(f"EXECUTED TWICE: counter {counter} of {eim_id} on {eid}")
+    for eim_id, eid, counter in report.conflicting:
+        click.echo(f"TWO PACKAGES UNDER ONE COUNTER: {counter} of {eim_id} on {eid}")
+    for eid, transaction in report.repeated:
+        click.echo(f"ONE TRANSACTION UNDER TWO COUNTERS: {transaction} on {eid}")
+    click.echo(
+        f"journal: devices={report.cards} received={report.received} executed={report.executed} "
+        f"rolled_back={report.rolled_back} twice={len(report.twice)} conflicting={len(report.conflicting)} "
+        f"repeated={len(report.repeated)}"
+    )
+    if not report.sound:
+        raise SystemExit(1)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
+
+
+def _read_configuration(path: Path) -> bytes:
+    octets = path.read_bytes()
+    if octets[:2] == b"\xbf\x57":
+        return octets
+    try:
+        return binascii.unhexlify(b"".join(octets.split()))
+    except binascii.Error:
+        raise BadConfiguration(f"{path} is neither binary nor hex: give what `eim keys export` wrote as BF57") from None
+
+
+def _export(made: Fleet, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cards.csv").write_text(made.export_csv())
+    (folder / "roots.pem").write_bytes(made.pki.root_pem)
+    click.echo(
+        f"wrote {folder / 'cards.csv'} and {folder / 'roots.pem'}: trust the root in the eIM, then onboard the cards",
+        err=True,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
