@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from eim.errors import KeyUnusable
@@ -17,16 +18,16 @@ def make_private_folder(folder: Path) -> None:
 
 def write_new(path: Path, content: bytes) -> None:
     """Write a file of mode 0600 that must not exist yet, all of it or nothing. Raises KeyUnusable when it exists."""
-    temporary = _temporary(path, content)
     try:
-        os.link(temporary, path)
+        _link(path, content)
     except FileExistsError:
         raise KeyUnusable(f"{path} exists already and is not overwritten: move it away first") from None
-    except OSError as error:
-        raise KeyUnusable(f"{path} can't be written: {error.strerror}") from None
-    finally:
-        temporary.unlink()
-    _sync_folder(path.parent)
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file of mode 0600 unless there is one: of two processes at once the first one's stays. Read it back."""
+    with suppress(FileExistsError):
+        _link(path, content)
 
 
 def write_over(path: Path, content: bytes) -> None:
@@ -59,6 +60,19 @@ def read(path: Path, what: str) -> bytes:
         ) from None
     except OSError as error:
         raise KeyUnusable(f"{what} can't be read from {path}: {error.strerror}") from None
+
+
+def _link(path: Path, content: bytes) -> None:
+    temporary = _temporary(path, content)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise KeyUnusable(f"{path} can't be written: {error.strerror}") from None
+    finally:
+        temporary.unlink()
+    _sync_folder(path.parent)
 
 
 def _temporary(path: Path, content: bytes) -> Path:

@@ -47,7 +47,12 @@ def init_identity(data: Path, store: KeyStore, wish: IdentityWish, default_fqdn:
 
 def ensure_identity(data: Path, store: KeyStore, wish: IdentityWish, default_fqdn: str) -> Identity:
     """The identity under the data folder, made as `wish` says when there is none. Safe to repeat."""
-    return read_identity(data) or init_identity(data, store, wish, default_fqdn, Curve.P256)
+    try:
+        return read_identity(data) or init_identity(data, store, wish, default_fqdn, Curve.P256)
+    except KeyUnusable:  # perhaps because another process has just made it
+        if made := read_identity(data):
+            return made
+        raise
 
 
 def _as_toml(identity: Identity) -> bytes:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from eim.errors import KeyUnusable
 from eim.keys import issuing
-from eim.keys.disk import exists, make_private_folder, read, write_new, write_over
+from eim.keys.disk import exists, make_private_folder, read, write_once, write_over
 from eim.keys.files import generate, parse_private_key, private_pem, refuse_published
 from eim.protocol.ecdsa import Curve
 from eim.protocol.published_keys import Mode
@@ -64,7 +64,7 @@ def _certificate_of_ca(folder: Path, now: datetime) -> x509.Certificate:
     path = folder / "ca.pem"
     if not exists(path, "our TLS CA"):
         key = _key(folder / "ca-key.pem", "the key of our TLS CA")
-        write_new(path, issuing.issue_ca(key, now).public_bytes(Encoding.PEM))
+        write_once(path, issuing.issue_ca(key, now).public_bytes(Encoding.PEM))
     ca = _first(read(path, "our TLS CA"), path)
     if ca.not_valid_after_utc <= now:
         raise KeyUnusable(
@@ -76,7 +76,7 @@ def _certificate_of_ca(folder: Path, now: datetime) -> x509.Certificate:
 def _key(path: Path, what: str) -> ec.EllipticCurvePrivateKey:
     """The key in `path`, drawn when there is none yet."""
     if not exists(path, what):
-        write_new(path, private_pem(generate(Curve.P256)))
+        write_once(path, private_pem(generate(Curve.P256)))
     return parse_private_key(read(path, what), what, path)
 
 
