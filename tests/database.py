@@ -11,7 +11,7 @@ import asyncpg
 
 from eim.domain.ids import DEFAULT_TENANT, IdentityId, TenantId
 from eim.store.connect import DEFAULT_SCHEMA, DbRole, Pool, open_pool
-from eim.store.roles import DATABASE
+from eim.store.roles import DATABASE, close_to_others
 from tests.cluster import Cluster
 
 _SEED_IDENTITY: Final = """
@@ -74,6 +74,7 @@ async def fresh(cluster: Cluster, *, template: str = DATABASE) -> AsyncIterator[
     connection = await asyncpg.connect(cluster.superuser)
     try:
         await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER eim_owner STRATEGY file_copy")
+        await close_to_others(connection, name)
         database = Database(cluster, name)
         try:
             await database.open()

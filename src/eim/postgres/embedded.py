@@ -32,6 +32,8 @@ _SETTINGS: Final = {
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
+_LOCK_TRIES: Final = 20
+_LOCK_TICK_S: Final = 0.1
 
 
 class Embedded:
@@ -71,7 +73,7 @@ class Embedded:
         """
         processes.require_linux()
         self._home = await asyncio.to_thread(homes.prepare, self._folder)
-        self._lock = homes.lock(self._home)
+        self._lock = await _lock(self._home)
         try:
             await self._bring_up(self._home)
         except BaseException:
@@ -133,6 +135,15 @@ class Embedded:
             await roles.create_database(connection)
         finally:
             await connection.close()
+
+
+async def _lock(home: Home) -> int:
+    """The lock on `home`; one that was just killed has a moment to let go of it."""
+    for _ in range(_LOCK_TRIES):
+        if (descriptor := homes.lock(home)) is not None:
+            return descriptor
+        await asyncio.sleep(_LOCK_TICK_S)
+    raise BadConfiguration(f"the database in {home.path} is in use: stop who runs it, or choose another folder")
 
 
 def _check_version(home: Home, programs: Path) -> None:

@@ -113,16 +113,17 @@ def _nobody() -> int:
         ) from None
 
 
-def lock(home: Home) -> int:
-    """A file descriptor that keeps others off this home as long as it is open, however its process ends."""
+def lock(home: Home) -> int | None:
+    """A file descriptor that keeps others off this home as long as it is open, however its process ends.
+
+    None when another process holds it.
+    """
     descriptor = os.open(home.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise BadConfiguration(
-            f"the database in {home.path} is in use: stop who runs it, or choose another folder"
-        ) from None
+        return None
     return descriptor
 
 

@@ -70,7 +70,7 @@ def _initdb(home: Home, programs: Path, password_file: Path, options: tuple[str,
         check=False,
     )
     if done.returncode != 0:
-        raise _failure("the database can't be made", done.stderr)
+        raise failure("the database can't be made", done.stderr)
 
 
 def start_server(home: Home, programs: Path, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -108,7 +108,7 @@ async def wait_until_ready(home: Home, process: subprocess.Popen[bytes], log_fro
     until = time.monotonic() + _START_S
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise _failure("the database does not start", _log_after(home, log_from))
+            raise failure("the database does not start", _log_after(home, log_from))
         if _is_ready(home, process.pid):
             return
         await asyncio.sleep(_TICK_S)
@@ -133,7 +133,8 @@ def _log_after(home: Home, start: int) -> str:
         return log.read().decode(errors="replace")
 
 
-def _failure(what: str, said: str) -> BadConfiguration | DatabaseUnavailable:
+def failure(what: str, said: str) -> BadConfiguration | DatabaseUnavailable:
+    """The error for what a program of Postgres said before it ended."""
     last = " ".join(line for line in said.strip().splitlines()[-4:] if "LOG:" not in line) or "it said nothing"
     if "No space left on device" in said:
         return DatabaseUnavailable(f"{what}: the disk is full, free some space ({last})")
@@ -154,11 +155,11 @@ async def end_leftovers(home: Home) -> None:
     The caller holds the home's lock, so nobody needs these processes any more. Their data is safe in any case.
     """
     for way, patience in _WAYS_OUT:
-        for pid in _living_in(home.data):
+        for pid in living_in(home.data):
             if way is not signal.SIGINT or _is_postmaster(home, pid):
                 _signal(pid, way)
-        await _patiently(lambda: not _living_in(home.data), patience)
-    if left := _living_in(home.data):
+        await _patiently(lambda: not living_in(home.data), patience)
+    if left := living_in(home.data):
         raise DatabaseUnavailable(f"the processes {left} still use {home.data} and can't be ended: end them")
     _forget_reused_pid(home)
 
@@ -169,7 +170,7 @@ async def _patiently(happened: Callable[[], bool], patience_s: float) -> None:
         await asyncio.sleep(_TICK_S)
 
 
-def _living_in(data: Path) -> list[int]:
+def living_in(data: Path) -> list[int]:
     """The processes whose working folder is `data`: the postmaster and all its children, nobody else."""
     found = []
     for entry in Path("/proc").iterdir():

@@ -60,9 +60,14 @@ async def create_database(db: Db) -> None:
     """Create the database, the owner's, closed to all but our logins, where absent. For the embedded server."""
     if not await db.fetchval(_DATABASE_EXISTS, DATABASE):
         await _run(db, _CREATE_DATABASE, DATABASE, login_role(DbRole.OWNER))
-    await _run(db, _KEEP_OTHERS_OUT, DATABASE)
+    await close_to_others(db, DATABASE)
+
+
+async def close_to_others(db: Db, database: str) -> None:
+    """Let nobody into `database` but its owner and our roles, and those make no temporary tables in it."""
+    await _run(db, _KEEP_OTHERS_OUT, database)
     for group in map(group_role, GROUPS):
-        await _run(db, _ALLOW_CONNECT, DATABASE, group)
+        await _run(db, _ALLOW_CONNECT, database, group)
 
 
 def login_role(role: DbRole) -> str:

@@ -1,0 +1,74 @@
+"""One row in every table, of a tenant of choice: what the tests of rights look at. Written past all rights."""
+
+from typing import Final
+from uuid import UUID
+
+from eim.domain.ids import Bucket, Eid, TenantId, bucket_of
+from eim.store import Db
+from eim.store.connect import transaction
+from tests.database import Database
+
+EID: Final = Eid(bytes.fromhex("89049032123451234512345678901235"))
+BUCKET: Final[Bucket] = bucket_of(EID)
+OPERATION: Final = UUID(int=7)
+OTHER_TENANT: Final = TenantId(2)
+
+_OF_TENANT: Final = (
+    "INSERT INTO tokens (id, tenant, name, hash, scopes) VALUES (gen_random_uuid(), $1, 'ci', '\\xaa', '{}')",
+    "INSERT INTO requests_seen (tenant, key, control, request_hash) VALUES ($1, 'k', gen_random_uuid(), '')",
+    "INSERT INTO orders (id, tenant, kind, size, ordered_by) VALUES (gen_random_uuid(), $1, 'enable', 1, 'token:ci')",
+)
+_OF_EUICC: Final = (
+    "INSERT INTO euiccs (bucket, eid, tenant, identity, counter) VALUES ($1, $2, $3, 1, 0)",
+    "INSERT INTO mailbox (bucket, eid, tenant) VALUES ($1, $2, $3)",
+    (
+        "INSERT INTO profiles (bucket, eid, tenant, iccid, state) "
+        "VALUES ($1, $2, $3, '\\x98001032547698103254', 'enabled')"
+    ),
+    (
+        "INSERT INTO operations (bucket, id, eid, tenant, identity, ordinal, kind, ordered_by) "
+        "VALUES ($1, '00000000-0000-0000-0000-000000000007', $2, $3, 1, 1, 'enable', 'token:ci')"
+    ),
+    (
+        "INSERT INTO results (bucket, id, eid, tenant, digest, octets, kind, verdict) "
+        "VALUES ($1, gen_random_uuid(), $2, $3, '\\x01', '\\x02', 'result', 'verified')"
+    ),
+    (
+        "INSERT INTO notifications (bucket, id, eid, tenant, digest, octets) "
+        "VALUES ($1, gen_random_uuid(), $2, $3, '\\x01', '\\x02')"
+    ),
+    "INSERT INTO events (bucket, id, eid, tenant, kind, data) VALUES ($1, gen_random_uuid(), $2, $3, 'seen', '{}')",
+)
+_AUDIT: Final = (
+    "INSERT INTO audit (bucket, id, tenant, actor, action, subject, data) "
+    "VALUES ($1, gen_random_uuid(), $2, 'setup', 'seed', 'all', '{}')"
+)
+_REQUEST: Final = (
+    "INSERT INTO requests (bucket, id, eid, kind, reason) VALUES ($1, gen_random_uuid(), $2, 'audit', 'state change')"
+)
+_PACKAGE: Final = """
+    INSERT INTO packages (bucket, eid, number, operation, identity, counter, speaks, sealed, gate, not_before, state)
+    VALUES ($1, $2, $3::bigint, $4, 1, $3::bigint, '1.2', $5, 1, now(), $6)
+"""
+
+
+async def fill(database: Database, tenant: TenantId) -> None:
+    """One tenant, one identity, one eUICC, and a row of it in every table that has rows of tenants."""
+    async with transaction(database.owner()) as db:
+        await db.execute("INSERT INTO tenants (id, name) VALUES ($1, 'other') ON CONFLICT DO NOTHING", tenant)
+    await database.seed_identity(tenant=tenant)
+    async with transaction(database.owner()) as db:
+        for statement in _OF_TENANT:
+            await db.execute(statement, tenant)
+        for statement in _OF_EUICC:
+            await db.execute(statement, BUCKET, EID, tenant)
+        await db.execute(_AUDIT, BUCKET, tenant)
+        await db.execute(_REQUEST, BUCKET, EID)
+        await put_package(db, 1, "waiting")
+
+
+async def put_package(db: Db, number: int, state: str) -> bytes:
+    """A package of the eUICC; its octets."""
+    sealed = bytes([number]) * 4
+    await db.execute(_PACKAGE, BUCKET, EID, number, OPERATION, sealed, state)
+    return sealed
