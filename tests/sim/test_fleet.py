@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eim.domain.euicc import Speaks
-from eim.domain.ids import parse_eid
+from eim.domain.ids import parse_eid, parse_iccid
 from eim.errors import BadConfiguration
 from eim.sim.behaviour import Backoff, Behaviour
 from eim.sim.der import integer, read, text, tlv, whole
@@ -62,9 +62,10 @@ def test_shares_beyond_the_whole_fleet_are_refused() -> None:
 def test_cards_come_with_a_enabled_and_are_listed_for_onboarding() -> None:
     fleet = Fleet(Pki.new(), 3, new_journal())
     assert fleet.snapshot().on_a == 3
-    rows = list(csv.DictReader(fleet.export_csv().splitlines()))
-    assert [parse_eid(row["eid"]) for row in rows] == [card.euicc.eid for card in fleet.cards]
-    assert len({iccid for row in rows for iccid in row["iccids"].split()}) == 6
+    cards, switch = (list(csv.DictReader(text.splitlines())) for text in (fleet.cards_csv(), fleet.switch_csv()))
+    for rows in (cards, switch):
+        assert [parse_eid(row["eid"]) for row in rows] == [card.euicc.eid for card in fleet.cards]
+    assert [parse_iccid(row["iccid"]) for row in switch] == [card.profile_b for card in fleet.cards]
 
 
 def test_the_server_s_name_comes_from_the_configuration_without_its_port() -> None:

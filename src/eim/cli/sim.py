@@ -48,7 +48,10 @@ def sim() -> None:
 @click.option("--eim-config", type=_FILE, required=True, help="The eIM's AddInitialEimRequest (BF57), hex or binary.")
 @click.option("--ca", type=_FILE, required=True, help="The certificate (PEM) that the server's certificate leads to.")
 @click.option(
-    "--export", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write cards.csv, roots.pem here."
+    "--export",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write cards and roots for the eIM here.",
 )
 @click.option("--pki", type=click.Path(dir_okay=False, path_type=Path), help="Keep the card maker's keys in this file.")
 @click.option("--prefix", help=f"First digits of the EIDs, {EIN} and more. Default: different at each run.")
@@ -194,12 +197,10 @@ def _read_configuration(path: Path) -> bytes:
 
 def _export(made: Fleet, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cards.csv").write_text(made.export_csv())
+    (folder / "cards.csv").write_text(made.cards_csv())
+    (folder / "switch.csv").write_text(made.switch_csv())
     (folder / "roots.pem").write_bytes(made.pki.root_pem)
-    click.echo(
-        f"wrote {folder / 'cards.csv'} and {folder / 'roots.pem'}: trust the root in the eIM, then onboard the cards",
-        err=True,
-    )
+    click.echo(f"{folder}: trust roots.pem, onboard cards.csv, order the switch to B by switch.csv", err=True)
 
 
 def _now() -> datetime:

@@ -4,7 +4,7 @@ import asyncio
 import csv
 import io
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final
 
@@ -125,15 +125,14 @@ class Fleet:
                 raise BadConfiguration(f"the cards refuse this eIM configuration with code {answer[-1]}")
         self._config = config
 
-    def export_csv(self) -> str:
-        """One line a card: eid, iccids (the enabled one first, separated by a blank)."""
-        lines = io.StringIO()
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(("eid", "iccids"))
-        for card in self.cards:
-            iccids = f"{format_iccid(card.profile_a)} {format_iccid(card.profile_b)}"
-            writer.writerow((format_eid(card.euicc.eid), iccids))
-        return lines.getvalue()
+    def cards_csv(self) -> str:
+        """All cards for onboarding: a heading, then eid and label."""
+        return _csv(("eid", "label"), ((format_eid(card.euicc.eid), "simulated") for card in self.cards))
+
+    def switch_csv(self) -> str:
+        """What to order to switch all to B: a heading, then eid and iccid."""
+        rows = ((format_eid(card.euicc.eid), format_iccid(card.profile_b)) for card in self.cards)
+        return _csv(("eid", "iccid"), rows)
 
     def snapshot(self) -> Snapshot:
         """Where the cards stand and what the devices did; some microseconds a device."""
@@ -211,6 +210,14 @@ class Fleet:
                 await _stopped_within(stop, pause)
                 self.asleep -= 1
                 pause = 0.0
+
+
+def _csv(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(heading)
+    writer.writerows(rows)
+    return lines.getvalue()
 
 
 async def _until_stopped(lives: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
