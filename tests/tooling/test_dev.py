@@ -212,6 +212,14 @@ def test_an_interpreter_that_is_not_there_is_refused_by_name(small: Small) -> No
     assert (status, said) == (2, "dev: there is no python3.99 on PATH\n")
 
 
+def test_what_a_failing_step_said_is_shown(small: Small) -> None:
+    (small.folder / "backend.py").write_text("raise SystemExit('the back end is broken')\n")
+    status, said = _fails(small, "bench")
+    assert status == 1
+    assert "the back end is broken" in said
+    assert said.endswith("dev: the dependencies could not be installed; what went wrong is said above\n")
+
+
 def _programs(folder: Path, **scripts: str) -> str:
     """A PATH with nothing on it but `scripts` and `env`."""
     folder.mkdir()
