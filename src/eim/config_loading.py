@@ -16,7 +16,7 @@ from eim.config_settings import Section, Setting, sections
 from eim.errors import BadConfiguration
 
 # Read by the command line and by tests, not settings of the server.
-_NOT_SETTINGS: Final = re.compile(r"EIM_(CONFIG|URL|TOKEN|CA|TEST_.*)")
+_NOT_SETTINGS: Final = re.compile(r"EIM_(CONFIG|SERVER|TOKEN|TEST_.*)")
 # What Kubernetes puts into each container beside a Service that is called eim or eim-something.
 _SERVICE_LINKS: Final = re.compile(r"EIM_(.*_)?(SERVICE_(HOST|PORT)(_.*)?|PORT_\d+_(TCP|UDP)(_.*)?)|EIM_PORT")
 _DEFAULT: Final = "default"

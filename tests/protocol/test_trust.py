@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from eim.domain.ids import Eid
 from eim.errors import UntrustedCertificate
-from eim.protocol.certificates import Who, parse
+from eim.protocol.certificates import Fault, Who, parse
 from eim.protocol.ecdsa import Curve, spki
 from eim.protocol.published_keys import TEST_KEYS, fingerprint, is_published_test_key
 from eim.protocol.trust import TrustedEuicc, check_chain, eid_in_certificate, load_roots
@@ -295,6 +295,11 @@ def test_the_eid_of_a_certificate_can_be_read_without_believing_it(sound: Recipe
     assert eid_in_certificate(sound.euicc.made().der) == Eid(EID)
     assert eid_in_certificate(sound.eum.made().der) is None
     assert eid_in_certificate(b"nonsense") is None
+
+
+def test_every_fault_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "keys-and-trust.md").read_text()
+    assert all(f"`{fault.value}`" in page for fault in Fault)
 
 
 @needs_sgp26
