@@ -1,0 +1,55 @@
+"""`eim operations`: list them, look at one, take one back."""
+
+from typing import get_args
+from uuid import UUID
+
+import click
+
+from eim import api
+from eim.cli.server import say, server_options, table, target_here
+
+
+@click.group()
+def operations() -> None:
+    """List operations, look at one, take one back."""
+
+
+@operations.command("list")
+@click.option("--state", type=click.Choice(get_args(api.StateName)), help="Only those in this state.")
+@click.option("--kind", type=click.Choice(get_args(api.KindName)), help="Only those of this kind.")
+@click.option("--eid", help="Only those of this eUICC.")
+@click.option("--order", type=click.UUID, help="Only those of this order.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many.")
+@server_options
+def list_some(
+    state: api.StateName | None, kind: api.KindName | None, eid: str | None, order: UUID | None, limit: int
+) -> None:
+    """List operations, newest first."""
+    target = target_here()
+    query = api.OperationQuery(limit, None, state, kind, eid, order)
+    found = target.run(lambda client: client.operations(query)).items
+    columns = ("Operation", "EID", "Kind", "ICCID", "State", "Ordered by", "At")
+    rows = ((o.id, o.eid, o.operation, o.iccid, o.state, o.ordered_by, o.created_at) for o in found)
+    say(target, found, lambda: table(columns, rows))
+
+
+@operations.command()
+@click.argument("operation", type=click.UUID, metavar="ID")
+@server_options
+def show(operation: UUID) -> None:
+    """Show one operation."""
+    target = target_here()
+    found = target.run(lambda client: client.operation(operation))
+    rows = [(name, getattr(found, name)) for name in found.__struct_fields__]
+    say(target, found, lambda: table(("", ""), rows))
+
+
+@operations.command()
+@click.argument("operation", type=click.UUID, metavar="ID")
+@server_options
+def withdraw(operation: UUID) -> None:
+    """Take an operation back; what may be with the card already is cleared up first."""
+    target = target_here()
+    found = target.run(lambda client: client.withdraw(operation))
+    told = "withdrawn" if found.state == "withdrawn" else f"{found.state}: the card may have it, so it is asked first"
+    say(target, found, lambda: f"operation {found.id} is {told}")

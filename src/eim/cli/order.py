@@ -1,0 +1,204 @@
+"""`eim order`: ask one eUICC or many for an operation; `eim orders`: what became of it."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+from uuid import UUID
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from eim import api
+from eim.cli.imports import read_targets
+from eim.cli.server import META, Target, keep, say, server_options, table, target_here
+from eim.client import Client
+from eim.errors import InvalidRequest
+
+_LOOK_EVERY_S: Final = 1.0
+_OPEN: Final[tuple[api.StateName, ...]] = ("accepted", "sealed", "out", "in_doubt")
+_ON_ERROR: Final[dict[bool, api.OnErrorName]] = {True: "skip", False: "refuse"}  # by --skip
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_PROFILE: Final = (
+    click.option("--iccid", expose_value=False, callback=keep, help="The profile, by its ICCID."),
+    click.option(
+        "--service-provider",
+        expose_value=False,
+        callback=keep,
+        help="The profile of this service provider on each card.",
+    ),
+)
+_WHICH: Final = (
+    click.option("--eid", "eids", multiple=True, expose_value=False, callback=keep, help="An eUICC; may be repeated."),
+    click.option("--all", "every", is_flag=True, expose_value=False, callback=keep, help="Every eUICC."),
+    click.option("--tag", expose_value=False, callback=keep, help="With --all: only those with this tag."),
+    click.option(
+        "--file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        expose_value=False,
+        callback=keep,
+        help="A file with one EID a line, or 'eid,iccid'.",
+    ),
+    click.option("--urgent", is_flag=True, expose_value=False, callback=keep, help="Before what is ordered normally."),
+    click.option(
+        "--skip", is_flag=True, expose_value=False, callback=keep, help="Take the good lines, report the bad."
+    ),
+    click.option(
+        "--force",
+        "reason",
+        metavar="REASON",
+        expose_value=False,
+        callback=keep,
+        help="Overrule the guards, and say why.",
+    ),
+    click.option("--wait", is_flag=True, expose_value=False, callback=keep, help="Wait until every operation ended."),
+)
+
+
+def _with(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.group()
+def order() -> None:
+    """Ask one eUICC or many for an operation."""
+
+
+@order.command()
+@_with(*_PROFILE, *_WHICH)
+@click.option("--rollback/--no-rollback", default=True, show_default=True, help="Go back when it can't attach.")
+@server_options
+def enable(*, rollback: bool) -> None:
+    """Enable a profile; the one enabled before is disabled by it."""
+    _place(_asked("enable", rollback))
+
+
+@order.command()
+@_with(*_PROFILE, *_WHICH)
+@server_options
+def disable() -> None:
+    """Disable a profile."""
+    _place(_asked("disable", None))
+
+
+@order.command()
+@_with(*_PROFILE, *_WHICH)
+@server_options
+def delete() -> None:
+    """Delete a profile for good."""
+    _place(_asked("delete", None))
+
+
+@order.command("list-profiles")
+@_with(*_WHICH)
+@server_options
+def list_profiles() -> None:
+    """Ask cards which profiles they hold."""
+    _place(_asked("listProfileInfo", None))
+
+
+@order.command("data")
+@_with(*_WHICH)
+@server_options
+def data() -> None:
+    """Ask cards for their data: certificates, capabilities, what they have not told yet."""
+    _place(_asked("ipaEuiccDataRequest", None))
+
+
+@click.group()
+def orders() -> None:
+    """See what became of orders."""
+
+
+@orders.command()
+@click.argument("order", type=click.UUID, metavar="ID")
+@click.option("--watch", is_flag=True, help="Look again every second until every operation ended.")
+@server_options
+def show(order: UUID, *, watch: bool) -> None:
+    """Show how the operations of an order stand."""
+    target = target_here()
+    stands = target.run(lambda client: _follow(client, target, order) if watch else client.order_progress(order))
+    say(target, stands, lambda: _progress(stands))
+
+
+def _asked(kind: api.KindName, rollback: bool | None) -> api.NewOrder:  # noqa: FBT001 - None, on or off, as the API has it
+    """The order that the options of the present command describe."""
+    meta = click.get_current_context().meta
+    eids, lines = _named(meta[META + "eids"], meta[META + "file"])
+    iccid, provider = meta.get(META + "iccid"), meta.get(META + "service_provider")
+    reason = meta[META + "reason"]
+    return api.NewOrder(
+        operation=kind,
+        eids=eids,
+        lines=lines,
+        all=meta[META + "every"],
+        tag=meta[META + "tag"],
+        profile=api.ProfileChoice(iccid, provider) if iccid or provider else None,
+        rollback=rollback,
+        priority="urgent" if meta[META + "urgent"] else "normal",
+        on_error=_ON_ERROR[meta[META + "skip"]],
+        force=reason is not None,
+        reason=reason,
+    )
+
+
+def _named(eids: tuple[str, ...], file: Path | None) -> tuple[tuple[str, ...] | None, tuple[api.OrderLine, ...] | None]:
+    """The EIDs, or the lines with an ICCID each, that the options name."""
+    targets = read_targets(file) if file is not None else ()
+    if any(iccid is not None for _, iccid in targets):
+        if eids or not all(iccid is not None for _, iccid in targets):
+            raise InvalidRequest(f"every line of {file} has to name an ICCID, or none")
+        return None, tuple(api.OrderLine(eid, iccid) for eid, iccid in targets if iccid is not None)
+    named = eids + tuple(eid for eid, _ in targets)
+    return named or None, None
+
+
+def _place(new: api.NewOrder) -> None:
+    """Order it, tell what was accepted, and wait when asked to. Ends with 1 when what was awaited was not all done."""
+    target = target_here()
+    placed = target.run(lambda client: client.order(new))
+    if not click.get_current_context().meta[META + "wait"]:
+        say(target, placed, lambda: _placed(placed))
+        return
+    stands = target.run(lambda client: _follow(client, target, placed.order))
+    say(target, stands, lambda: _progress(stands))
+    if stands.states["done"] != stands.size:
+        sys.exit(1)
+
+
+async def _follow(client: Client, target: Target, order: UUID) -> api.OrderView:
+    """Look until every operation of the order ended; draw it on the way for a person."""
+    stands = await client.order_progress(order)
+    quiet = Console(stderr=True, quiet=target.json)
+    with Live(_progress(stands), console=quiet, auto_refresh=False, transient=True) as live:
+        while any(stands.states[state] for state in _OPEN):
+            await asyncio.sleep(_LOOK_EVERY_S)
+            stands = await client.order_progress(order)
+            live.update(_progress(stands), refresh=True)
+    return stands
+
+
+def _placed(placed: api.OrderAccepted) -> str:
+    told = [f"order {placed.order}: {placed.accepted} accepted; see 'eim orders show {placed.order}'"]
+    told += [f"operation {each.operation} for {each.eid}" for each in placed.operations[:20]]
+    told += [f"line {bad.line}: {bad.detail}" for bad in placed.bad_lines]
+    return "\n".join(told)
+
+
+def _progress(stands: api.OrderView) -> Table:
+    rows: list[tuple[object, object]] = [("order", stands.id), ("operation", stands.operation), ("size", stands.size)]
+    rows += [(state, many) for state, many in stands.states.items() if many]
+    rows += [(f"because: {reason}", many) for reason, many in stands.reasons.items()]
+    if stands.oldest_waiting is not None:
+        rows.append(("waiting since", stands.oldest_waiting))
+    return table(("", ""), rows)

@@ -1,0 +1,132 @@
+"""Which server the commands talk to, as whom, and how they say what it answered."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from eim.client import Client
+from eim.config_loading import load
+from eim.errors import BadConfiguration, InvalidRequest
+
+TOKEN_FILE: Final = "operator.token"  # in the data directory, made at the first start
+META: Final = "eim."
+_DEFAULT: Final = "http://127.0.0.1:8080"
+
+A = TypeVar("A")
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    """Leave an option of many commands where `target_here` and its like find it."""
+    context.meta[META + str(parameter.name)] = value
+
+
+_OPTIONS: Final = (
+    click.option(
+        "--server",
+        envvar="EIM_SERVER",
+        default=_DEFAULT,
+        show_default=True,
+        expose_value=False,
+        callback=keep,
+        help="The eIM's operator address (EIM_SERVER).",
+    ),
+    click.option(
+        "--token",
+        envvar="EIM_TOKEN",
+        expose_value=False,
+        callback=keep,
+        help=f"The API token (EIM_TOKEN). Default: the one in <data directory>/{TOKEN_FILE}.",
+    ),
+    click.option(
+        "--json", is_flag=True, expose_value=False, callback=keep, help="Print JSON for programs instead of tables."
+    ),
+)
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where to, as whom, and whether the answer is for a person or a program."""
+
+    server: str
+    token: str
+    json: bool
+
+    def __repr__(self) -> str:
+        return f"Target(server={self.server!r}, json={self.json!r})"
+
+    def run(self, deed: Callable[[Client], Awaitable[A]]) -> A:
+        """Do `deed` with a client of this server."""
+
+        async def connected() -> A:
+            async with Client(self.server, self.token) as client:
+                return await deed(client)
+
+        return asyncio.run(connected())
+
+
+def server_options(command: F) -> F:
+    """The options of every command that talks to a server; in the command, `target_here` reads them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def target_here() -> Target:
+    """What the present command's options say.
+
+    Raises BadConfiguration when no token is given and none lies where the first start leaves one.
+    """
+    meta = click.get_current_context().meta
+    server, token = meta[META + "server"], meta[META + "token"]
+    if not server.startswith(("http://", "https://")):
+        raise InvalidRequest(f"--server is an address like {_DEFAULT}, not {server!r}")
+    return Target(server.rstrip("/"), token or _kept_token(), meta[META + "json"])
+
+
+def say(target: Target, value: msgspec.Struct | Sequence[msgspec.Struct], table: Callable[[], Table | str]) -> None:
+    """Print `value` as JSON, or as `table` shows it."""
+    if target.json:
+        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+        return
+    Console().print(table(), markup=False, highlight=False)
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+    """A table whose cells are texts of others: nothing in them is markup."""
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(_cell(value) for value in row))
+    return made
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, datetime):
+        return Text(value.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+    if isinstance(value, tuple):
+        return Text(", ".join(map(str, value)))
+    return Text("-" if value is None else str(value))
+
+
+def _kept_token() -> str:
+    path = _data_dir() / TOKEN_FILE
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        raise BadConfiguration(
+            f"no token: give --token or set EIM_TOKEN (there is none to be read in {path})"
+        ) from None
+
+
+def _data_dir() -> Path:
+    return load(None, os.environ).config.server.data_dir
