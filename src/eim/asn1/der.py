@@ -11,7 +11,7 @@ from eim.errors import Malformed
 
 Node = tuple[int, int, int, int]  # tag (its octets as one number), where the TLV starts, its value starts, it ends
 
-DEPTH: Final = 16  # TLVs inside one another; the deepest sound message, a certificate in a notification, has 13
+DEPTH: Final = 16  # TLVs inside one another; the deepest sound message we know has 12
 SEQUENCE: Final = 0x30
 _SHORT: Final = 0x80
 _CONSTRUCTED: Final = 0x20
@@ -59,6 +59,9 @@ def value(data: bytes, node: Node) -> bytes:
 def undouble(data: bytes, node: Node) -> Node:
     """`node`, or the TLV of the same tag that is all it holds: some encoders write a tagged CHOICE twice."""
     while is_constructed(node[0]):
+        size = (node[0].bit_length() + 7) // 8
+        if data[node[2] : node[2] + size] != data[node[1] : node[1] + size]:
+            break
         held = inside(data, node)
         if len(held) != 1 or held[0][0] != node[0]:
             break

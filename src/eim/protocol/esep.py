@@ -1,4 +1,4 @@
-"""ESep: the packages an eIM signs for one eUICC, and the results it signs back. Pure (SGP.32 sections 2.11.1, 2.11.2)."""
+"""ESep: the packages an eIM signs for one eUICC, and the results it signs back. Pure (SGP.32 section 2.11)."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -101,7 +101,7 @@ def receive(octets: bytes) -> Received:
     """The message in `octets`, of any version and in any shape that IPAs are known to send. Raises Malformed."""
     plain = read_plain_poll(octets)
     if plain is not None:
-        return _poll(octets, *plain)
+        return _plain_poll(octets, plain)
     tag, *_ = node = der.read_one(octets)
     if tag == _POLL:
         return _general_poll(octets)
@@ -114,13 +114,14 @@ def receive(octets: bytes) -> Received:
     raise Malformed(f"tag {tag:X} is no message from an IPA")
 
 
-def _poll(raw: bytes, eid: bytes, state_change: bool, cause: int, plmn: bytes | None, plmn_tag: int) -> Poll:
+def _plain_poll(octets: bytes, plain: tuple[bytes, bool, int, bytes | None, int]) -> Poll:
+    eid, state_change, cause, plmn, plmn_tag = plain
     speaks = None
     if plmn_tag == _PLMN_V1_0_1:
         speaks = Speaks.V1_0_1
     elif cause >= 0 or plmn is not None:
         speaks = Speaks.V1_2
-    return Poll(eid, state_change, cause if cause >= 0 else None, plmn, speaks, raw)
+    return Poll(eid, state_change, cause if cause >= 0 else None, plmn, speaks, octets)
 
 
 def _general_poll(octets: bytes) -> Poll:
