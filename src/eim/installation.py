@@ -36,6 +36,7 @@ class Running(msgspec.Struct, frozen=True):
     operator: tuple[str, int]
     token_file: Path
     supervisor: Supervisor
+    config: Config
 
 
 async def serve_all(config: Config) -> int:
@@ -54,8 +55,12 @@ async def serve_all(config: Config) -> int:
     return await run(config, until_stopped)
 
 
-async def run(config: Config, during: Callable[[Running], Awaitable[None]]) -> int:
+async def run(
+    config: Config, during: Callable[[Running], Awaitable[None]], log: Path | None = None
+) -> int:
     """Bring all up, run `during`, take all down in order; the exit code of the roles (0: all went well).
+
+    log  where the roles write their logs; None: on our standard error
 
     Raises BadConfiguration, KeyUnusable or DatabaseUnavailable before anything is served.
     """
@@ -68,8 +73,8 @@ async def run(config: Config, during: Callable[[Running], Awaitable[None]]) -> i
         dsns = await _database(config, stack)
         await _check(config, dsns)
         token_file = await _first_token(config, dsns[DbRole.OPERATOR])
-        supervisor = Supervisor(_starts(config, dsns, listeners))
-        running = Running(_name(listeners[Role.DEVICE]), _name(listeners[Role.OPERATOR]), token_file, supervisor)
+        supervisor = Supervisor(_starts(config, dsns, listeners), log)
+        running = Running(_name(listeners[Role.DEVICE]), _name(listeners[Role.OPERATOR]), token_file, supervisor, config)
         await _supervise(supervisor, during(running))
         return supervisor.code
 

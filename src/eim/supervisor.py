@@ -1,12 +1,14 @@
 """Three role processes under one supervisor: it starts them, starts a dead one again, and ends them in order."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -41,8 +43,9 @@ class Start(msgspec.Struct, frozen=True):
 class Supervisor:
     """Guards the role processes."""
 
-    def __init__(self, starts: Sequence[Start]) -> None:
+    def __init__(self, starts: Sequence[Start], log: Path | None = None) -> None:
         self._starts = starts
+        self._logfile = log  # what the roles write; None: our own standard error
         self._processes: dict[Role, asyncio.subprocess.Process] = {}
         self._ending = asyncio.Event()
         self.code = 0  # what the supervisor should exit with
@@ -68,7 +71,7 @@ class Supervisor:
         deaths = 0
         while not self._ending.is_set():
             began = time.monotonic()
-            process = await _launch(start)
+            process = await _launch(start, self._logfile)
             self._processes[start.role] = process
             code = await process.wait()
             if self._ending.is_set():
@@ -96,14 +99,16 @@ class Supervisor:
                 await _end(process)
 
 
-async def _launch(start: Start) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        *start.command,
-        env={**start.environment, _SUPERVISED_BY: str(os.getpid())},
-        pass_fds=start.descriptors,
-        stdin=asyncio.subprocess.DEVNULL,
-        start_new_session=True,  # ctrl-C is for the supervisor, which ends its roles in order
-    )
+async def _launch(start: Start, log: Path | None) -> asyncio.subprocess.Process:
+    with contextlib.ExitStack() as stack:
+        process = await asyncio.create_subprocess_exec(
+            *start.command,
+            env={**start.environment, _SUPERVISED_BY: str(os.getpid())},
+            pass_fds=start.descriptors,
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=stack.enter_context(log.open("ab")) if log else None,
+            start_new_session=True,  # ctrl-C is for the supervisor, which ends its roles in order
+        )
     _log.info("role.started", role=start.role.value, pid=process.pid)
     return process
 
