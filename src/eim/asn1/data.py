@@ -12,7 +12,7 @@ from eim.asn1.package_results import PACKAGE_RESULT
 from eim.asn1.packages import TRANSACTION
 from eim.asn1.results import PackageResult
 from eim.asn1.rsp import TAGS as NOTIFICATION_TAGS
-from eim.asn1.schema import Group, ListOf, Member, Opaque, Sequence, Tagged, read_members
+from eim.asn1.schema import Group, ListOf, Member, Members, Opaque, Sequence, Tagged
 
 
 class IpaEuiccDataRequest(msgspec.Struct, frozen=True):
@@ -147,7 +147,7 @@ _MEMBERS: Final = (
     Member("capabilities", Tagged(0xA8, _CAPABILITIES), None),
     Member("device_info", Opaque((0xA9,)), None),
 )
-_READ: Final = (*_MEMBERS, Member("retrieved", RETRIEVED, RetrievedNotifications()))
+_READ: Final = Members((*_MEMBERS, Member("retrieved", RETRIEVED, RetrievedNotifications())))
 _DATA: Final = Sequence(IpaEuiccData, _MEMBERS)
 
 _ERROR: Final = Sequence(
@@ -195,7 +195,7 @@ def _error(data: bytes, held: list[Node], raw: bytes) -> DataError:
 
 def _read_data(data: bytes, held: list[Node]) -> IpaEuiccData:
     values: dict[str, Any] = {}
-    read_members(_READ, values, data, held)
+    _READ.read(values, data, held)
     retrieved: RetrievedNotifications = values.pop("retrieved")
     values["notifications"] += retrieved.notifications
     values["results"] += retrieved.results

@@ -35,16 +35,16 @@ class Element(Protocol):
 _TWO_OCTETS: Final = 0x100
 
 
-class Tagged(msgspec.Struct, frozen=True):
-    """A TLV: a tag around a kind. A tag of two octets (BF51 ..) may be there doubled, as some encoders write it."""
+class Tagged:
+    """A TLV: a tag around a kind. A tag of two octets (BF51 ..) may be there doubled, as some encoders write it.
 
-    tag: int
-    kind: Kind
-    also: tuple[int, ...] = ()  # tags that other versions and peers write in its place
+    also  tags that other versions and peers write in its place
+    """
 
-    @property
-    def tags(self) -> tuple[int, ...]:
-        return (self.tag, *self.also)
+    def __init__(self, tag: int, kind: Kind, also: tuple[int, ...] = ()) -> None:
+        self.tag: Final = tag
+        self.kind: Final = kind
+        self.tags: Final = (tag, *also)
 
     def read(self, data: bytes, node: Node) -> Any:
         return self.kind.read(data, der.undouble(data, node) if self.tag >= _TWO_OCTETS else node)
@@ -82,20 +82,19 @@ class Opaque(msgspec.Struct, frozen=True):
         return value
 
 
-class Choice(msgspec.Struct, frozen=True):
+class Choice:
     """One of several classes, told apart by tag on the wire and by class here."""
 
-    alternatives: dict[type[msgspec.Struct], Element]
-
-    @property
-    def tags(self) -> tuple[int, ...]:
-        return tuple(tag for element in self.alternatives.values() for tag in element.tags)
+    def __init__(self, alternatives: dict[type[msgspec.Struct], Element]) -> None:
+        self.alternatives: Final = alternatives
+        self._by_tag: Final = {tag: element for element in alternatives.values() for tag in element.tags}
+        self.tags: Final = tuple(self._by_tag)
 
     def read(self, data: bytes, node: Node) -> Any:
-        for element in self.alternatives.values():
-            if node[0] in element.tags:
-                return element.read(data, node)
-        raise Malformed(f"no such alternative: tag {node[0]:X}")
+        element = self._by_tag.get(node[0])
+        if element is None:
+            raise Malformed(f"no such alternative: tag {node[0]:X}")
+        return element.read(data, node)
 
     def write(self, value: Any) -> bytes:
         return self.alternatives[type(value)].write(value)
@@ -188,33 +187,61 @@ class Member(msgspec.Struct, frozen=True):
         return b"" if self.absent is not MANDATORY and member == self.absent else self.element.write(member)
 
 
-class Group(msgspec.Struct, frozen=True):
+class Group:
     """An optional explicit tag whose members are attributes of the class around it: a CHOICE of plain values."""
 
-    tag: int
-    members: tuple[Member, ...]
-
-    @property
-    def tags(self) -> tuple[int, ...]:
-        return (self.tag,)
+    def __init__(self, tag: int, members: tuple[Member, ...]) -> None:
+        self.tags: Final = (tag,)
+        self._tag: Final = tag
+        self._members: Final = Members(members)
 
     def read(self, values: dict[str, Any], data: bytes, node: Node) -> None:
-        read_members(self.members, values, data, der.inside(data, node))
+        self._members.read(values, data, der.inside(data, node))
 
     def miss(self, values: dict[str, Any]) -> None:
-        for member in self.members:
+        for member in self._members.all:
             member.miss(values)
 
     def write(self, value: Any) -> bytes:
-        content = b"".join(member.write(value) for member in self.members)
-        return der.wrap(self.tag, content) if content else b""
+        content = self._members.write(value)
+        return der.wrap(self._tag, content) if content else b""
 
 
-class Sequence(msgspec.Struct, frozen=True):
+class Members:
+    """The members of a sequence in their order, and by tag."""
+
+    def __init__(self, members: Iterable[Member | Group]) -> None:
+        self.all: Final = tuple(members)
+        self._by_tag: Final[dict[int, tuple[int, ...]]] = {}
+        for number, member in enumerate(self.all):
+            for tag in member.tags:
+                self._by_tag[tag] = (*self._by_tag.get(tag, ()), number)
+
+    def read(self, values: dict[str, Any], data: bytes, held: Iterable[Node]) -> None:
+        """Put what `held` says into `values`. A tag that two members have goes to the first one still waiting."""
+        waiting = dict.fromkeys(range(len(self.all)))
+        for node in held:
+            numbers = self._by_tag.get(node[0])
+            if numbers is None:
+                continue
+            number = next((n for n in numbers if n in waiting), None)
+            if number is None:
+                raise Malformed(f"tag {node[0]:X} once too often")
+            del waiting[number]
+            self.all[number].read(values, data, node)
+        for number in waiting:
+            self.all[number].miss(values)
+
+    def write(self, value: Any) -> bytes:
+        return b"".join(member.write(value) for member in self.all)
+
+
+class Sequence:
     """SEQUENCE as a class of ours."""
 
-    cls: type[msgspec.Struct]
-    members: tuple[Member | Group, ...] = ()
+    def __init__(self, cls: type[msgspec.Struct], members: Iterable[Member | Group] = ()) -> None:
+        self._cls: Final = cls
+        self._members: Final = Members(members)
 
     def read(self, data: bytes, node: Node) -> Any:
         return self.build(data, der.inside(data, node))
@@ -222,24 +249,8 @@ class Sequence(msgspec.Struct, frozen=True):
     def build(self, data: bytes, held: Iterable[Node]) -> Any:
         """The value of the members `held`, wherever they lie."""
         values: dict[str, Any] = {}
-        read_members(self.members, values, data, held)
-        return self.cls(**values)
+        self._members.read(values, data, held)
+        return self._cls(**values)
 
     def write(self, value: Any) -> bytes:
-        return b"".join(member.write(value) for member in self.members)
-
-
-def read_members(members: Iterable[Member | Group], values: dict[str, Any], data: bytes, held: Iterable[Node]) -> None:
-    """Put what `held` says into `values`. A tag that two members have goes to the first one still waiting."""
-    waiting = list(members)
-    known = {tag for member in waiting for tag in member.tags}
-    for node in held:
-        if node[0] not in known:
-            continue
-        member = next((m for m in waiting if node[0] in m.tags), None)
-        if member is None:
-            raise Malformed(f"tag {node[0]:X} once too often")
-        waiting.remove(member)
-        member.read(values, data, node)
-    for member in waiting:
-        member.miss(values)
+        return self._members.write(value)
