@@ -281,6 +281,12 @@ def test_a_compact_installation_result_keeps_its_octets_and_covers_none() -> Non
     )
 
 
+def test_a_compact_installation_result_is_written_from_its_octets_only() -> None:
+    value = PendingNotification("compactProfileInstallationResult", 9, "install", None, None, b"", b"\1")
+    with pytest.raises(ValueError, match="raw"):
+        sgp32.encode(value)
+
+
 @pytest.mark.parametrize("bits", ["0400", "0430", "0308"])
 def test_a_notification_of_no_or_two_events_names_none(bits: str) -> None:
     metadata = der.wrap(0xBF2F, bytes.fromhex("800103 8102" + bits + "0C0141"))

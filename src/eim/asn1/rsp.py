@@ -189,4 +189,4 @@ def write_notification(value: PendingNotification) -> bytes:
         return der.wrap(0xA1, (EID.write(value.eid) if value.eid else b"") + parts)
     if value.kind == "profileInstallationResult":
         return der.wrap(0xBF37, parts)
-    raise Malformed("a compact installation result is written from its octets only: give `raw`")
+    raise ValueError("a compact installation result is written from its octets only: give `raw`")
