@@ -170,13 +170,25 @@ async def test_a_device_that_died_before_its_report_brings_it_when_it_is_back(
     assert check(scene.journal.entries).executed == 1
 
 
+async def test_a_result_that_a_rollback_discarded_is_never_brought(scene: Scene) -> None:
+    device = scene.device()
+    card = device.card
+    card.load_euicc_package(scene.eim.package(card.eid, 1, LIST))
+    card.load_euicc_package(scene.eim.package(card.eid, 2, enable_or_return(B)))
+    discarded = card.results[-1].raw
+    scene.server.mishaps += [Mishap.UNAVAILABLE] * QUICK.tries
+    assert await device.visit() is Ended.NOTHING
+    assert await device.visit() is Ended.NOTHING
+    assert (card.enabled, card.results) == (A, ())
+    assert len(scene.server.provided) == 2
+    assert all(discarded not in body for body in scene.server.provided)
+
+
 async def test_notifications_may_come_by_themselves(scene: Scene) -> None:
     device = scene.device(quick(Behaviour(notifications=Notifications.SEPARATE)))
     scene.order(device.card, enable(B))
-    sent = []
     assert await device.visit() is Ended.NOTHING
-    sent += scene.server.notified
-    assert [body[:2] for body in sent] == [b"\xbf\x3d"] * 2
+    assert [body[:2] for body in scene.server.notified] == [b"\xbf\x3d"] * 2
     assert device.card.notifications == ()
 
 

@@ -65,7 +65,7 @@ class Line:
                     server.host, server.port, ssl=server.context, server_hostname=server.name
                 )
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
-            raise NoAnswer(f"no connection: {error}") from error
+            raise NoAnswer(f"no connection: {error!r}") from error
         return Connection(reader, writer, server.name, self._timeout, turn)
 
 
@@ -104,7 +104,7 @@ class Connection:
                 await self.send(body)
                 return await self._receive()
         except (OSError, TimeoutError, h11.ProtocolError) as error:
-            raise NoAnswer(f"the exchange broke off: {error}") from error
+            raise NoAnswer(f"the exchange broke off: {error!r}") from error
 
     async def send(self, body: bytes) -> None:
         """Send `body` and leave it at that."""

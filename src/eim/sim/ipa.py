@@ -179,7 +179,8 @@ class Ipa:
         if died and self.card.may_roll_back and self.behaviour.after_death is AfterDeath.ROLL_BACK:
             await self._roll_back()
         for stored in self.card.results:
-            await self._report(stored.raw)
+            if stored in self.card.results:  # a rollback on the way discards one
+                await self._report(stored.raw)
         if self.behaviour.notifications is not Notifications.KEPT:
             await self._hand_in_notifications()
 
@@ -295,5 +296,5 @@ async def _send_and_leave(connection: Connection, body: bytes) -> None:
     try:
         await connection.send(body)
     except OSError as error:
-        raise NoAnswer(f"the exchange broke off: {error}") from error
+        raise NoAnswer(f"the exchange broke off: {error!r}") from error
     raise NoAnswer("cut while the server worked")
