@@ -5,6 +5,7 @@ from importlib.metadata import version
 import click
 
 from eim.cli.config import config
+from eim.cli.demo import demo
 from eim.cli.devices import devices
 from eim.cli.keys import keys
 from eim.cli.operations import operations
@@ -15,7 +16,7 @@ from eim.cli.tokens import token
 from eim.client import ServerRefused
 from eim.errors import EimError, InvalidLines, Unavailable
 
-_COMMANDS = (config, devices, keys, migrate, operations, order, orders, serve, sim, token)
+_COMMANDS = (config, demo, devices, keys, migrate, operations, order, orders, serve, sim, token)
 
 
 class NotNow(click.ClickException):
