@@ -37,7 +37,7 @@ class HandServer:
 
     def __init__(self) -> None:
         self.out: list[bytes] = []  # BF51 or BF52 TLVs, the next one first
-        self.polls = 0
+        self.polled: list[bytes] = []
         self.given: list[bytes] = []
         self.provided: list[bytes] = []  # bodies as they came
         self.notified: list[bytes] = []
@@ -45,9 +45,13 @@ class HandServer:
         self.mishaps: list[Mishap] = []  # used up one a request that `strikes` picks
         self.strikes: Callable[[bytes], bool] = lambda body: body[:2] == b"\xbf\x50"
 
+    @property
+    def polls(self) -> int:
+        return len(self.polled)
+
     def answer(self, body: bytes) -> tuple[int, bytes]:
         if body[:2] == b"\xbf\x4f":
-            self.polls += 1
+            self.polled.append(body)
             if not self.out:
                 return 200, NOTHING
             self.given.append(self.out[0])

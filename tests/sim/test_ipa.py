@@ -213,6 +213,14 @@ async def test_a_v1_0_1_device_uses_the_shapes_of_its_version(scene: Scene) -> N
     assert [found.tag for found in read(inside.value)] == [0xBF51, 0xBF2B]
 
 
+async def test_a_change_of_state_is_said_once(scene: Scene) -> None:
+    device = scene.device()
+    device.notify_state_change(1)
+    assert await device.visit() is Ended.NOTHING
+    assert await device.visit() is Ended.NOTHING
+    assert [body[-5:] for body in scene.server.polled] == [bytes.fromhex("8000810101"), device.card.eid[-5:]]
+
+
 async def test_a_data_request_is_answered(scene: Scene) -> None:
     device = scene.device()
     scene.server.out.append(bytes.fromhex("BF52 06 5C0184 830107"))
