@@ -36,11 +36,14 @@ async def test_a_database_that_does_not_answer_is_unavailable() -> None:
 
 async def test_a_connection_lost_in_use_is_unavailable_and_the_next_one_works(database: Database) -> None:
     pool = database.pool(DbRole.WORKER)
-    with pytest.raises(DatabaseUnavailable):
+
+    async def lose_it() -> None:
         async with transaction(pool) as db:
-            victim = await db.fetchval("SELECT pg_backend_pid()")
-            await _end(database, victim)
+            await _end(database, await db.fetchval("SELECT pg_backend_pid()"))
             await db.fetchval("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await lose_it()
     async with transaction(pool) as db:
         assert await db.fetchval("SELECT 1") == 1
 
@@ -66,14 +69,17 @@ async def test_an_error_of_ours_stays_what_it_is(database: Database) -> None:
             await db.execute("SELECT * FROM nowhere")
     with pytest.raises(asyncpg.InterfaceError):
         async with transaction(database.pool(DbRole.WORKER)) as db:
-            await db.execute("SELECT $1::integer")
+            await db.fetchval("SELECT $1::integer")
 
 
 async def test_an_exception_takes_the_transaction_back(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with transaction(database.owner()) as db:
             await db.execute("DELETE FROM leases")
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert await database.owner().fetchval("SELECT count(*) FROM leases") == 1024
 
 

@@ -97,7 +97,7 @@ async def acquire(pool: Pool) -> AsyncIterator[Db]:
             try:
                 yield connection
             except asyncpg.InterfaceError as failure:
-                if connection.is_closed():  # otherwise the error is ours and not the network's
+                if _is_lost(connection):  # otherwise the error is ours and not the network's
                     raise _unavailable(failure) from failure
                 raise
     except _UNAVAILABLE as failure:
@@ -116,6 +116,13 @@ async def transaction(pool: Pool, tenant: TenantId | None = None) -> AsyncIterat
         if tenant is not None:
             await connection.execute(_SET_TENANT, str(tenant))
         yield connection
+
+
+def _is_lost(connection: Db) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken a dead connection back already
+        return True
 
 
 def _unavailable(failure: BaseException) -> DatabaseUnavailable:
