@@ -20,13 +20,16 @@ async def test_an_enable_is_accepted_with_rollback_and_an_id_that_can_be_read(
 ) -> None:
     await onboard(database, [1])
     answer = await order(client, operation="enable", eid=eid_text(1), profile={"iccid": B})
-    assert answer.status_code == 202 and answer.json()["accepted"] == 1
+    assert answer.status_code == 202
+    assert answer.json()["accepted"] == 1
     placed = answer.json()["operations"][0]
     found = (await client.get(f"/v1/operations/{placed['operation']}")).json()
     assert (found["state"], found["rollback"], found["eid"]) == ("accepted", True, eid_text(1))
-    assert found["iccid"] == format_iccid(parse_iccid(B)) and found["ordered_by"] == "token:test"
+    assert found["iccid"] == format_iccid(parse_iccid(B))
+    assert found["ordered_by"] == "token:test"
     stands = (await client.get(f"/v1/orders/{answer.json()['order']}")).json()
-    assert stands["states"]["accepted"] == 1 and sum(stands["states"].values()) == 1
+    assert stands["states"]["accepted"] == 1
+    assert sum(stands["states"].values()) == 1
     assert stands["oldest_waiting"] is not None
 
 
@@ -42,9 +45,11 @@ async def test_a_service_provider_finds_its_profile_on_each_card(
         "profile": {"service_provider": "Carrier B"},
     }
     refused = await client.post("/v1/operations", json=body)
-    assert refused.status_code == 422 and [bad["line"] for bad in refused.json()["bad_lines"]] == [3]
+    assert refused.status_code == 422
+    assert [bad["line"] for bad in refused.json()["bad_lines"]] == [3]
     taken = await client.post("/v1/operations", json=body | {"on_error": "skip"})
-    assert taken.json()["accepted"] == 2 and [bad["line"] for bad in taken.json()["bad_lines"]] == [3]
+    assert taken.json()["accepted"] == 2
+    assert [bad["line"] for bad in taken.json()["bad_lines"]] == [3]
     iccids = {r["iccid"] for r in await database.owner().fetch("SELECT iccid FROM operations WHERE kind = 'enable'")}
     assert iccids == {parse_iccid(B), parse_iccid("8988211000000000009F")}
 
@@ -89,7 +94,8 @@ async def test_a_bad_eid_at_the_end_of_a_list_order_refuses_all_of_it(
     await onboard(database, range(5))
     eids = [eid_text(n) for n in (0, 1, 2, 1, 7)] + ["89"]
     answer = await order(client, operation="listProfileInfo", eids=eids)
-    assert answer.status_code == 422 and [bad["line"] for bad in answer.json()["bad_lines"]] == [4, 5, 6]
+    assert answer.status_code == 422
+    assert [bad["line"] for bad in answer.json()["bad_lines"]] == [4, 5, 6]
     assert "line 2" in answer.json()["bad_lines"][0]["detail"]
     assert "not onboarded" in answer.json()["bad_lines"][1]["detail"]
     assert await database.owner().fetchval("SELECT count(*) FROM operations WHERE order_id IS NOT NULL") == 0
@@ -100,7 +106,8 @@ async def test_a_bad_eid_at_the_end_of_a_list_order_refuses_all_of_it(
 async def test_an_iccid_that_is_none_is_refused(client: httpx2.AsyncClient, database: Database, iccid: str) -> None:
     await onboard(database, [1])
     answer = await order(client, operation="enable", eid=eid_text(1), profile={"iccid": iccid})
-    assert answer.status_code == 400 and answer.json()["code"] == "invalid-iccid"
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "invalid-iccid"
     lines = await order(client, operation="enable", lines=[{"eid": eid_text(1), "iccid": iccid}])
     assert lines.status_code == 422
 
@@ -126,9 +133,11 @@ async def test_disabling_what_leaves_no_enabled_profile_is_refused(
     await onboard(database, [1, 2])
     await give_profiles(database, 1)
     known = await order(client, operation="disable", eid=eid_text(1), profile={"iccid": A})
-    assert known.status_code == 422 and "can't call again" in known.json()["bad_lines"][0]["detail"]
+    assert known.status_code == 422
+    assert "can't call again" in known.json()["bad_lines"][0]["detail"]
     unknown = await order(client, operation="disable", eid=eid_text(2), profile={"iccid": A})
-    assert unknown.status_code == 422 and "not known yet" in unknown.json()["bad_lines"][0]["detail"]
+    assert unknown.status_code == 422
+    assert "not known yet" in unknown.json()["bad_lines"][0]["detail"]
     assert (await order(client, operation="disable", eid=eid_text(1), profile={"iccid": B})).status_code == 202
 
 
@@ -143,7 +152,8 @@ async def test_the_same_key_orders_once_whatever_happens_at_once(
     assert len({answer.text for answer in answers}) == 1
     assert await database.owner().fetchval("SELECT count(*) FROM orders") == 1
     other = await client.post("/v1/operations", json=body | {"priority": "urgent"}, headers=headers)
-    assert other.status_code == 409 and other.json()["code"] == "idempotency-key-reused"
+    assert other.status_code == 409
+    assert other.json()["code"] == "idempotency-key-reused"
 
 
 async def test_a_refused_request_leaves_its_key_free(client: httpx2.AsyncClient, database: Database) -> None:
@@ -172,7 +182,8 @@ async def test_an_order_for_five_thousand_is_answered_with_counts(
     assert (answer.json()["accepted"], answer.json()["operations"]) == (5000, [])
     assert await database.owner().fetchval("SELECT count(DISTINCT id) FROM operations WHERE kind = 'enable'") == 5000
     summary = (await client.get("/v1/summary")).json()
-    assert summary["operations"]["accepted"] == 15_000 and summary["euiccs"] == 5000
+    assert summary["operations"]["accepted"] == 15_000
+    assert summary["euiccs"] == 5000
 
 
 @pytest.mark.parametrize(
@@ -200,7 +211,8 @@ async def test_an_order_that_makes_no_sense_is_refused_with_a_sentence(
     await onboard(database, [1])
     body = wrong | ({"eid": eid_text(1)} if wrong.get("eid") == "EID" else {})
     answer = await client.post("/v1/operations", json=body)
-    assert answer.status_code == 400 and len(answer.json()["detail"]) > 20
+    assert answer.status_code == 400
+    assert len(answer.json()["detail"]) > 20
     assert await database.owner().fetchval("SELECT count(*) FROM orders") == 0
 
 
@@ -231,7 +243,8 @@ async def test_what_waits_can_be_withdrawn_and_again_changes_nothing(
     await onboard(database, [1])
     placed = (await order(client, operation="enable", eid=eid_text(1), profile={"iccid": B})).json()["operations"][0]
     first, again = [await withdraw(client, placed["operation"]) for _ in range(2)]
-    assert first.json()["state"] == "withdrawn" and first.json()["ended_at"] is not None
+    assert first.json()["state"] == "withdrawn"
+    assert first.json()["ended_at"] is not None
     assert again.json() == first.json()
     assert await database.owner().fetchval("SELECT count(*) FROM audit WHERE action = 'operation.withdraw'") == 1
 
@@ -254,6 +267,7 @@ async def test_withdrawing_what_is_sealed_takes_every_seal_back(client: httpx2.A
     head = await database.owner().fetchrow(
         "SELECT sealed, operation FROM mailbox WHERE bucket = $1 AND eid = $2", bucket_of(eid), eid
     )
+    assert head is not None
     assert tuple(head) == (None, None)
 
 
@@ -306,12 +320,14 @@ async def seal(database: Database, number_of_card: int, operation: str, *, numbe
     bucket = bucket_of(eid)
     await owner.execute("UPDATE operations SET state = 'sealed' WHERE id = $1", operation)
     await owner.execute(
-        """INSERT INTO packages (bucket, eid, number, operation, identity, counter, speaks, sealed, gate, not_before, state)
+        """INSERT INTO packages
+                  (bucket, eid, number, operation, identity, counter, speaks, sealed, gate, not_before, state)
            VALUES ($1, $2, $3, $4, 1, $5, '1.2', '\\xbf51', 1, now(), $6)""",
         bucket, eid, number, operation, number, "head" if head else "waiting",
     )  # fmt: skip
     if head:
         await owner.execute(
-            "UPDATE mailbox SET number = $3, operation = $4, counter = $5, sealed = '\\xbf51' WHERE bucket = $1 AND eid = $2",
+            """UPDATE mailbox SET number = $3, operation = $4, counter = $5, sealed = '\\xbf51'
+                WHERE bucket = $1 AND eid = $2""",
             bucket, eid, number, operation, number,
         )  # fmt: skip

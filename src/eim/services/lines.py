@@ -79,7 +79,7 @@ async def answered_before(db: Db, tenant: TenantId, repeat: Repeat | None, contr
     """
     if repeat is None:
         return None
-    if not (0 < len(repeat.key) <= _KEY_LENGTH and repeat.key.isascii() and repeat.key.isprintable()):
+    if not (0 < len(repeat.key.strip()) <= _KEY_LENGTH and repeat.key.isascii() and repeat.key.isprintable()):
         raise InvalidRequest(
             f"an Idempotency-Key has 1 to {_KEY_LENGTH} printable ASCII characters: a UUID is a good one"
         )
