@@ -78,9 +78,7 @@ async def run_operator(config: Config, listener: socket.socket, stop: asyncio.Ev
         why = await ready()
         return (why,) if why else ()
 
-    services = OperatorServices(
-        Onboarding(pool, check), Operations(pool), EstateReader(pool), Tokens(pool), unready
-    )
+    services = OperatorServices(Onboarding(pool, check), Operations(pool), EstateReader(pool), Tokens(pool), unready)
     limits = serving.Limits(handshake=10.0, request=60.0, keep_alive=60.0)
     try:
         await serving.serve_app(operator_app(services), listener, context, limits, stop)

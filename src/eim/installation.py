@@ -55,9 +55,7 @@ async def serve_all(config: Config) -> int:
     return await run(config, until_stopped)
 
 
-async def run(
-    config: Config, during: Callable[[Running], Awaitable[None]], log: Path | None = None
-) -> int:
+async def run(config: Config, during: Callable[[Running], Awaitable[None]], log: Path | None = None) -> int:
     """Bring all up, run `during`, take all down in order; the exit code of the roles (0: all went well).
 
     log  where the roles write their logs; None: on our standard error
@@ -74,7 +72,8 @@ async def run(
         await _check(config, dsns)
         token_file = await _first_token(config, dsns[DbRole.OPERATOR])
         supervisor = Supervisor(_starts(config, dsns, listeners), log)
-        running = Running(_name(listeners[Role.DEVICE]), _name(listeners[Role.OPERATOR]), token_file, supervisor, config)
+        device, operator = _name(listeners[Role.DEVICE]), _name(listeners[Role.OPERATOR])
+        running = Running(device, operator, token_file, supervisor, config)
         await _supervise(supervisor, during(running))
         return supervisor.code
 
@@ -140,9 +139,7 @@ async def _is_known(tokens: Tokens, secret: str) -> bool:
     return True
 
 
-def _starts(
-    config: Config, dsns: Mapping[DbRole, str], listeners: Mapping[Role, socket.socket]
-) -> Sequence[Start]:
+def _starts(config: Config, dsns: Mapping[DbRole, str], listeners: Mapping[Role, socket.socket]) -> Sequence[Start]:
     embedded = {EMBEDDED: "1"} if config.database.dsn is None else {}
     common = {name: text for name, text in os.environ.items() if not name.startswith("EIM_")} | _as_environment(config)
     starts = []

@@ -141,7 +141,7 @@ class Rig:
 
     async def rows(self, table: str, card: VirtualEuicc) -> list[dict[str, object]]:
         found = await self.database.owner().fetch(
-            f"SELECT * FROM {table} WHERE bucket = $1 AND eid = $2", bucket_of(card.eid), card.eid  # noqa: S608 - a test's own table name
+            f"SELECT * FROM {table} WHERE bucket = $1 AND eid = $2", bucket_of(card.eid), card.eid
         )
         return [dict(row) for row in found]
 

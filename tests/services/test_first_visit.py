@@ -1,9 +1,5 @@
 """A card that calls for the first time is onboarded in one visit, and a switch goes out, comes back, and is known."""
 
-from eim.domain.ids import bucket_of, format_eid, format_iccid
-from eim.domain.operation import Kind, State
-from eim.services.ordering import Ordering
-from eim.services.tokens import SETUP
 from tests.database import Database
 from tests.services import rig as rigs
 

@@ -1,11 +1,13 @@
 """What results do: to operations, to the inventory, to doubts. Each with a card that really executes."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
 from eim.domain.ids import bucket_of, format_eid
 from eim.domain.operation import Kind
+from eim.errors import Malformed
 from eim.services.tokens import SETUP
 from eim.sim.messages import ROLLBACK_REQUEST, result_in
 from eim.sim.psmo import Condition
@@ -166,7 +168,7 @@ async def test_an_unsigned_error_without_transaction_changes_nothing(rig: Rig) -
         await rig.provide(card, b"\xbf\x51" + bytes([len(inside) + 2]) + b"\xa2" + bytes([len(inside)]) + inside)
     assert (await rig.operation(order))["state"] == "out"
     assert await rig.poll(card) == package
-    assert sum(r["verdict"] == "unsigned" and r["kind"] == "errorUnsigned" for r in await rig.rows("results", card)) == 1
+    assert [r["verdict"] for r in await rig.rows("results", card) if r["kind"] == "errorUnsigned"] == ["unsigned"]
 
 
 async def test_a_flipped_bit_anywhere_in_a_result_is_never_applied(rig: Rig) -> None:
@@ -178,10 +180,8 @@ async def test_a_flipped_bit_anywhere_in_a_result_is_never_applied(rig: Rig) -> 
     for at in range(len(result) - 70, len(result), 3):  # the results and the signature
         broken = bytearray(result)
         broken[at] ^= 1
-        try:
+        with suppress(Malformed):  # refused as no message, or stored as refused: either is right
             await rig.provide(card, bytes(broken))
-        except Exception as error:  # noqa: BLE001 - any refusal is right, success is not
-            assert type(error).__name__ == "Malformed"
     assert (await rig.operation(order))["state"] == "out"
     await rig.provide(card, result)
     assert (await rig.operation(order))["state"] == "done"

@@ -34,7 +34,7 @@ def read_eid(text: str) -> Eid:
     """An EID of 32 digits, whatever its check digits (test equipment has wrong ones). Raises InvalidEid."""
     digits = text.strip().replace(" ", "")
     if len(digits) != 32 or not (digits.isascii() and digits.isalnum()):
-        raise InvalidEid(f"an EID has 32 digits, this has {len(digits)} characters: give the digits printed on the card")
+        raise InvalidEid(f"an EID has 32 digits, this has {len(digits)} characters: give those printed on the card")
     try:
         return Eid(bytes.fromhex(digits))
     except ValueError:

@@ -21,9 +21,7 @@ def after(profiles: Sequence[Profile], kind: Kind, iccid: Iccid) -> tuple[Profil
     if kind is Kind.DISABLE:
         return tuple(_in_state(p, ProfileState.DISABLED) if p.iccid == iccid else p for p in profiles)
     known = profiles if any(p.iccid == iccid for p in profiles) else [*profiles, Profile(iccid, ProfileState.DISABLED)]
-    return tuple(
-        _in_state(p, ProfileState.ENABLED if p.iccid == iccid else ProfileState.DISABLED) for p in known
-    )
+    return tuple(_in_state(p, ProfileState.ENABLED if p.iccid == iccid else ProfileState.DISABLED) for p in known)
 
 
 def was_executed(profiles: Sequence[Profile], kind: Kind, iccid: Iccid) -> bool:

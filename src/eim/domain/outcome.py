@@ -79,7 +79,7 @@ def _named(kind: Kind, code: int | None) -> Outcome:
 
 
 def _terminated(kind: Kind, code: int | None) -> Outcome:
-    """Some cards answer `02 01 xx` where a tagged result is due; 0 is no reason to terminate, so it can only be "ok"."""
+    """Some cards answer `02 01 xx` where a tagged result is due; 0 is no reason to terminate, so it means "ok"."""
     if code == 0:
         return Outcome(State.DONE, "ok", deviating=True)
     if code is not None and code not in _TERMINATED and code in _CODES[kind]:

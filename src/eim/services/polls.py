@@ -84,7 +84,7 @@ class Polls:
 
 
 class Seen:
-    """Guards the buffer of last-seen times: written in bulk, never one row a poll. A crash loses two seconds of them."""
+    """Guards the buffer of last-seen times: written in bulk, never one row a poll. A crash loses two seconds."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -5,7 +5,15 @@ from typing import Final
 
 import msgspec
 
-from eim.asn1.sgp32 import DataError, DataResponse, ErrorSigned, ErrorUnsigned, ResponseError, ResultSigned, TriggerResult
+from eim.asn1.sgp32 import (
+    DataError,
+    DataResponse,
+    ErrorSigned,
+    ErrorUnsigned,
+    ResponseError,
+    ResultSigned,
+    TriggerResult,
+)
 from eim.domain.euicc import Speaks
 from eim.domain.ids import Bucket, Eid, bucket_of
 from eim.protocol.esipa import Notified, Provided, acknowledgement, provide_error

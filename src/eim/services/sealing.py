@@ -85,10 +85,7 @@ class Sealer:
         allocated = {(a.bucket, a.eid): a for a in await associations.allocate(db, wanted)}
         ours = [p for p in plans if (p.bucket, p.eid) in allocated]
         really = await work.seal(db, sorted((o.bucket, o.id) for p in ours for o in p.seal))
-        jobs = [
-            (allocated[p.bucket, p.eid], [o for o in p.seal if o.id in really])
-            for p in ours
-        ]
+        jobs = [(allocated[p.bucket, p.eid], [o for o in p.seal if o.id in really]) for p in ours]
         return await asyncio.to_thread(self._sign_all, jobs)
 
     def _sign_all(self, jobs: Iterable[tuple[Allocated, Sequence[Open]]]) -> list[Sealed]:
@@ -101,25 +98,29 @@ class Sealer:
         return made
 
 
+class _Made(msgspec.Struct, frozen=True):
+    """The octets of one package, and what names it to the card and to us."""
+
+    octets: bytes
+    counter: int | None
+    transaction: TransactionId | None
+
+
 def _sealed(allocated: Allocated, operations: Sequence[Open], signer: Signer) -> list[Sealed]:
     """The packages of one eUICC, numbers and counters rising from what was allocated."""
-    made: list[Sealed] = []
+    rows: list[Sealed] = []
     counter = allocated.counter
     for number, operation in enumerate(operations, allocated.number + 1):
-        transaction_id = transaction_of(allocated.bucket, secrets.token_bytes(_RANDOM_OCTETS))
         if operation.kind in SIGNED:
             counter += 1
-            octets = _package(allocated, operation, counter, transaction_id, signer)
-            made.append(_row(allocated, operation, number, counter, transaction_id, octets))
+            made = _package(allocated, operation, counter, signer)
         else:
-            named = None if allocated.speaks is Speaks.V1_0_1 else transaction_id
-            made.append(_row(allocated, operation, number, None, named, _data_request(allocated, operation, named)))
-    return made
+            made = _data_request(allocated, operation)
+        rows.append(_row(allocated, operation, number, made))
+    return rows
 
 
-def _package(
-    allocated: Allocated, operation: Open, counter: int, transaction_id: TransactionId, signer: Signer
-) -> bytes:
+def _package(allocated: Allocated, operation: Open, counter: int, signer: Signer) -> _Made:
     association = Association(
         bucket=allocated.bucket,
         eid=allocated.eid,
@@ -130,16 +131,22 @@ def _package(
         counter=counter,
         speaks=allocated.speaks or Speaks.V1_2,
     )
-    unsigned = esep.assemble(association, PsmoList((_psmo(operation),)), counter, transaction_id)
-    return esep.seal(unsigned, signer.sign(unsigned.tbs))
+    named = _draw(allocated.bucket)
+    unsigned = esep.assemble(association, PsmoList((_psmo(operation),)), counter, named)
+    return _Made(esep.seal(unsigned, signer.sign(unsigned.tbs)), counter, named)
 
 
-def _data_request(allocated: Allocated, operation: Open, named: TransactionId | None) -> bytes:
-    """A recovery asks a v1.0.1 peer for its stored results in place of notifications; later versions list both."""
-    results_wanted = allocated.speaks is Speaks.V1_0_1 and operation.priority == Priority.RECOVERY
-    return esep.data_request(
-        operation.tag_list, allocated.speaks, named, SearchCriteria(all_results=results_wanted)
-    )
+def _data_request(allocated: Allocated, operation: Open) -> _Made:
+    """v1.0.1 has no place for a transaction id; a recovery asks such a peer for its stored results in place of
+    notifications, where later versions list both."""
+    old = allocated.speaks is Speaks.V1_0_1
+    named = None if old else _draw(allocated.bucket)
+    criteria = SearchCriteria(all_results=old and operation.priority == Priority.RECOVERY)
+    return _Made(esep.data_request(operation.tag_list, allocated.speaks, named, criteria), None, named)
+
+
+def _draw(bucket: Bucket) -> TransactionId:
+    return transaction_of(bucket, secrets.token_bytes(_RANDOM_OCTETS))
 
 
 def _psmo(operation: Open) -> Psmo:
@@ -151,14 +158,7 @@ def _psmo(operation: Open) -> Psmo:
     return Disable(iccid) if operation.kind is Kind.DISABLE else Delete(iccid)
 
 
-def _row(
-    allocated: Allocated,
-    operation: Open,
-    number: int,
-    counter: int | None,
-    transaction_id: TransactionId | None,
-    octets: bytes,
-) -> Sealed:
+def _row(allocated: Allocated, operation: Open, number: int, made: _Made) -> Sealed:
     return Sealed(
         bucket=allocated.bucket,
         eid=allocated.eid,
@@ -166,11 +166,11 @@ def _row(
         number=number,
         operation=operation.id,
         identity=allocated.identity,
-        counter=counter,
-        transaction=transaction_id,
+        counter=made.counter,
+        transaction=made.transaction,
         token=allocated.association_token,
         speaks=allocated.speaks or Speaks.V1_2,
-        octets=octets,
+        octets=made.octets,
         gate=operation.gate,
         not_before=operation.not_before,
     )

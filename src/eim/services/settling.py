@@ -148,9 +148,7 @@ async def _package_of(visit: Visit, result: ResultSigned | ErrorSigned) -> Packa
     )
 
 
-def _stored(
-    result: ResultSigned | ErrorSigned, digest: bytes, verdict: Verdict, package: Package | None
-) -> Stored:
+def _stored(result: ResultSigned | ErrorSigned, digest: bytes, verdict: Verdict, package: Package | None) -> Stored:
     match = verdict.match
     return Stored(
         digest=digest,

@@ -83,7 +83,8 @@ async def open_pool(dsn: str, role: DbRole, schema: str | None = None, size: int
 
 def session_settings(role: DbRole, schema: str | None) -> dict[str, str]:
     """The settings a connection starts with. pg_temp is last, so that no temporary table hides one of ours."""
-    settings = {"search_path": f'"{schema or DEFAULT_SCHEMA}", pg_temp', "application_name": f"eim {role.value}"}
+    quoted = (schema or DEFAULT_SCHEMA).replace('"', '""')
+    settings = {"search_path": f'"{quoted}", pg_temp', "application_name": f"eim {role.value}"}
     if role is not DbRole.OWNER:
         settings["role"] = group_role(role)
     return settings | _KEEPALIVE

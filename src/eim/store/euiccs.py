@@ -244,7 +244,9 @@ def _listed(row: Row) -> Listed:
 
 
 def _seen(row: Row) -> Seen:
-    head = Head(row["operation"], row["head_counter"], row["handed_at"], row["deliveries"]) if row["operation"] else None
+    head = (
+        Head(row["operation"], row["head_counter"], row["handed_at"], row["deliveries"]) if row["operation"] else None
+    )
     return Seen(
         _listed(row),
         row["eim_id"],

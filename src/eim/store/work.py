@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from eim.domain.ids import Bucket, Eid, Iccid, IdentityId, TenantId
+from eim.domain.ids import Bucket, Eid, Iccid
 from eim.domain.operation import Kind, State
 from eim.store import Db
 
