@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 import pglast
 import pytest
 
 import eim
+from eim.store.connect import DbRole
 from eim.store.migrate import load, statements
+from tests.database import Database
 from tests.sql_rules import Schema, statement_faults
 
 _PACKAGE: Final = Path(eim.__file__).parent
@@ -60,6 +63,24 @@ def test_migrations_are_applied_one_statement_a_call(migration: object) -> None:
     single = statements(sql)
     assert [len(pglast.parse_sql(statement)) for statement in single] == [1] * len(single)
     assert len(single) == len(pglast.parse_sql(sql))
+
+
+async def test_a_statement_fits_the_schema_and_the_rights_of_some_role(database: Database) -> None:
+    refused = []
+    for name, sql in _CONSTANTS:
+        if name.partition(":")[0] not in _BUILDS_DDL and not await _allowed(database, sql):
+            refused.append(name)
+    assert refused == []
+
+
+async def _allowed(database: Database, sql: str) -> bool:
+    for role in (DbRole.DEVICE, DbRole.OPERATOR, DbRole.WORKER):
+        try:
+            await database.pool(role).execute(f"EXPLAIN (GENERIC_PLAN) {sql}")
+        except asyncpg.InsufficientPrivilegeError:
+            continue
+        return True
+    return False
 
 
 def test_the_rules_look_at_something() -> None:

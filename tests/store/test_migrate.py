@@ -58,9 +58,9 @@ async def test_there_is_a_lease_for_every_bucket(database: Database) -> None:
 
 
 async def test_the_schema_is_the_one_asked_for(empty: Database) -> None:
-    await migrate(empty.dsn(DbRole.OWNER), "a Schema of its own")
+    await migrate(empty.dsn(DbRole.OWNER), 'a "Schema" of its own')
     found = await empty.owner().fetch("SELECT schemaname FROM pg_tables WHERE tablename = 'mailbox'")
-    assert [row["schemaname"] for row in found] == ["a Schema of its own"]
+    assert [row["schemaname"] for row in found] == ['a "Schema" of its own']
 
 
 async def _migrate_until(database: Database, statement: int) -> bool:
