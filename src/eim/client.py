@@ -10,7 +10,7 @@ import httpx2
 import msgspec
 
 from eim import api
-from eim.errors import Refused, Unavailable
+from eim.errors import InvalidRequest, Refused, Unavailable
 
 _JSON: Final = {"Content-Type": "application/json"}
 _TIMEOUT_S: Final = 60.0  # an order of 100,000 lines takes some seconds
@@ -46,14 +46,20 @@ class Client:
         trust: ssl.SSLContext | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
+        """Raises InvalidRequest for an address or a token that can't be one."""
+        if not (token.isascii() and token.isprintable() and token.strip()):
+            raise InvalidRequest("this token can't be one: it is one word that begins with eim_")
         self._server = server
-        self._http = httpx2.AsyncClient(
-            base_url=server,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=_TIMEOUT_S,
-            verify=trust or True,
-            transport=transport,
-        )
+        try:
+            self._http = httpx2.AsyncClient(
+                base_url=server,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=_TIMEOUT_S,
+                verify=trust or True,
+                transport=transport,
+            )
+        except httpx2.InvalidURL:
+            raise InvalidRequest(f"{server!r} is no address of a server: write http://host:port") from None
 
     async def __aenter__(self) -> Self:
         return self

@@ -37,10 +37,10 @@ def list_all() -> None:
 
 
 @token.command()
-@click.argument("token", type=click.UUID, metavar="ID")
+@click.argument("ident", type=click.UUID, metavar="ID")
 @server_options
-def revoke(token: UUID) -> None:
+def revoke(ident: UUID) -> None:
     """End a token at once."""
     target = target_here()
-    ended = target.run(lambda client: client.revoke_token(token))
+    ended = target.run(lambda client: client.revoke_token(ident))
     say(target, ended, lambda: f"token {ended.name} is revoked")

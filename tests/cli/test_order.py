@@ -1,0 +1,87 @@
+"""`eim order`, `eim orders`, `eim operations` and `eim token` against a real server."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Eim
+from tests.database import Database
+from tests.operator_side import A, B, eid_text, give_profiles, onboard
+
+
+async def test_a_switch_is_ordered_for_all_by_service_provider(eim: Eim, database: Database) -> None:
+    await onboard(database, [1, 2])
+    for number in (1, 2):
+        await give_profiles(database, number)
+    done = await eim("order", "enable", "--service-provider", "Carrier B", "--all")
+    assert done.exit_code == 0, done.output
+    assert "2 accepted" in done.output
+    rows = await database.owner().fetch("SELECT rollback, priority FROM operations WHERE kind = 'enable'")
+    assert [tuple(row) for row in rows] == [(True, 100)] * 2
+
+
+async def test_the_options_of_an_order_reach_the_server(eim: Eim, database: Database) -> None:
+    await onboard(database, [1])
+    await give_profiles(database, 1)
+    placed = await eim("order", "enable", "--eid", eid_text(1), "--iccid", B, "--no-rollback", "--urgent", "--json")
+    operation = json.loads(placed.output)["operations"][0]["operation"]
+    shown = json.loads((await eim("operations", "show", operation, "--json")).output)
+    assert (shown["rollback"], shown["priority"], shown["state"]) == (False, 50, "accepted")
+    guarded = await eim("order", "delete", "--eid", eid_text(1), "--iccid", A)
+    assert (guarded.exit_code, "is enabled" in guarded.output) == (1, True)
+    assert (await eim("order", "delete", "--eid", eid_text(1), "--iccid", A, "--force", "scrapped")).exit_code == 0
+    for command in ("list-profiles", "data"):
+        assert (await eim("order", command, "--all")).exit_code == 0
+    assert (await eim("order", "disable", "--all")).exit_code == 1
+
+
+async def test_a_file_names_the_cards_and_their_profiles(eim: Eim, database: Database, tmp_path: Path) -> None:
+    await onboard(database, [1, 2])
+    file = tmp_path / "cards.csv"
+    file.write_text(f"eid,iccid\n{eid_text(1)},{A}\n{eid_text(2)},{B}\n", encoding="utf-8")
+    done = await eim("order", "enable", "--file", str(file), "--json")
+    assert json.loads(done.output)["accepted"] == 2
+    file.write_text(f"{eid_text(1)}\n89\n", encoding="utf-8")
+    refused = await eim("order", "list-profiles", "--file", str(file))
+    assert (refused.exit_code, "line 2:" in refused.output) == (1, True)
+    file.write_text(f"{eid_text(1)},{A}\n{eid_text(2)}\n", encoding="utf-8")
+    assert (await eim("order", "enable", "--file", str(file))).exit_code == 1
+
+
+async def test_waiting_ends_when_every_operation_has_and_its_code_says_how(eim: Eim, database: Database) -> None:
+    await onboard(database, [1])
+
+    async def end(state: str) -> None:
+        change = "UPDATE operations SET state = $1 WHERE order_id IS NOT NULL AND state = 'accepted'"
+        async with asyncio.timeout(20):
+            while await database.owner().execute(change, state) == "UPDATE 0":  # noqa: ASYNC110 - the server is another
+                await asyncio.sleep(0.1)
+
+    for state, code in (("done", 0), ("failed", 1)):
+        ending = asyncio.create_task(end(state))
+        waited = await eim("order", "list-profiles", "--all", "--wait", "--json")
+        await ending
+        assert (waited.exit_code, json.loads(waited.output)["states"][state]) == (code, 1)
+
+
+async def test_orders_and_operations_are_shown_and_taken_back(eim: Eim, database: Database) -> None:
+    await onboard(database, [1])
+    placed = json.loads((await eim("order", "list-profiles", "--all", "--json")).output)
+    operation = placed["operations"][0]["operation"]
+    assert operation in (await eim("operations", "list", "--eid", eid_text(1), "--state", "accepted")).output
+    assert "withdrawn" in (await eim("operations", "withdraw", operation)).output
+    watched = await eim("orders", "show", placed["order"], "--watch")
+    assert (watched.exit_code, "withdrawn" in watched.output) == (0, True)
+    assert (await eim("operations", "withdraw", placed["order"])).exit_code == 1
+    assert (await eim("operations", "show", "nonsense")).exit_code == 2
+
+
+async def test_tokens_are_made_listed_and_revoked(eim: Eim) -> None:
+    made = (await eim("token", "create", "script", "--scope", "euiccs:read")).output.strip()
+    assert (await eim("devices", "list", "--token", made)).exit_code == 0
+    forbidden = await eim("devices", "add", eid_text(1), "--token", made)
+    assert (forbidden.exit_code, "euiccs:write" in forbidden.output) == (1, True)
+    tokens = json.loads((await eim("token", "list", "--json")).output)
+    ident = next(token["id"] for token in tokens if token["name"] == "script")
+    assert (await eim("token", "revoke", ident)).exit_code == 0
+    assert (await eim("devices", "list", "--token", made)).exit_code == 1
