@@ -3,11 +3,13 @@
 import asyncio
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from eim.domain.ids import bucket_of, format_eid
 from eim.domain.operation import Kind
 from eim.errors import Malformed
+from eim.protocol import trust
 from eim.services.tokens import SETUP
 from eim.sim.messages import ROLLBACK_REQUEST, result_in
 from eim.sim.psmo import Condition
@@ -286,3 +288,45 @@ async def test_the_device_role_cannot_make_an_operation(rig: Rig) -> None:
             card.eid,
         )
     assert format_eid(card.eid)
+
+
+async def test_a_card_whose_root_is_not_configured_keeps_nobody_busy_and_is_verified_later(database: Database) -> None:
+    rig = await rigs.start(database)
+    trusted = rig.results._roots
+    rig.results._roots = trust.load_roots([])
+    card = rig.cards[0]
+    await rig.onboard()
+    assert await rig.visit(card) == 2
+    assert [o["state"] for o in await rig.rows("operations", card)] == ["done", "in_doubt"]
+    assert await rig.visit(card) == 0  # asked again tomorrow, not now
+    rig.results._roots = trusted
+    await rig.order(card, Kind.DATA_REQUEST)
+    assert await rig.visit(card) == 1
+    assert {o["state"] for o in await rig.rows("operations", card)} == {"done"}
+    assert await rig.enabled(card) == A
+
+
+async def test_a_card_ahead_of_us_is_caught_up_with(rig: Rig) -> None:
+    card = rig.cards[0]
+    ahead = card.associations.find(rigs.EIM_ID)
+    assert ahead is not None
+    card.associations = card.associations.put(msgspec.structs.replace(ahead, highest=700))
+    order = await rig.order(card, Kind.ENABLE, B)
+    await rig.visit(card)  # the recovery is called a replay too, so the next one passes over 1,000 counters
+    ended = await rig.operation(order)
+    assert (ended["state"], ended["outcome"]["reason"]) == ("failed", "notExecuted")  # type: ignore[index]
+    again = await rig.order(card, Kind.ENABLE, B)
+    await rig.visit(card)
+    assert (await rig.operation(again))["state"] == "done"
+
+
+async def test_a_card_that_lost_our_association_is_left_in_peace(rig: Rig) -> None:
+    card = rig.cards[0]
+    card.associations = msgspec.structs.replace(card.associations, entries=())
+    order = await rig.order(card, Kind.ENABLE, B)
+    with pytest.raises(AssertionError, match="never runs out"):
+        await rig.visit(card)  # the recovery's package stays out until its time; the device stops by its own cap
+    requests = await rig.rows("requests", card)
+    assert [r["kind"] for r in requests] == ["recover"]
+    assert len(await rig.rows("operations", card)) == 2 + 1 + 2 * 2  # introduced, ordered, recovered twice
+    assert (await rig.operation(order))["state"] == "in_doubt"

@@ -13,6 +13,7 @@ from eim.store.requests import Ask, Request
 from eim.store.work import Expiring
 
 _BY: Final = "eim"
+_MARGIN: Final = 1000  # counters passed over for a card that is ahead
 
 
 class Asking:
@@ -50,6 +51,7 @@ async def _serve(db: Db, request: Request, card: Card) -> None:
         case Ask.RESEAL:
             await mailbox.unseal(db, bucket, eid)
         case Ask.RECOVER:
+            await _catch_up(db, request, card)
             await _recover(db, bucket, eid)
     about = {"kind": request.kind.value, "reason": request.reason}
     await audit.record(
@@ -57,10 +59,18 @@ async def _serve(db: Db, request: Request, card: Card) -> None:
     )
 
 
+async def _catch_up(db: Db, request: Request, card: Card) -> None:
+    """Also what was to clear the doubt was called a replay: the card's counter is ahead, as after a restore."""
+    bucket, eid = request.bucket, request.eid
+    if request.reason == "replay" and await work.failed_recoveries(db, bucket, eid, "replay"):
+        counter = await associations.jump(db, bucket, eid, _MARGIN)
+        await events.record(db, bucket, eid, card.tenant, "euicc.counter_jumped", {"counter": counter})
+
+
 async def _recover(db: Db, bucket: Bucket, eid: Eid) -> None:
     """What is in doubt leaves the head; a data request for results goes out next, then an inventory (design 3.3)."""
-    if await work.recovering(db, bucket, eid):
-        return
+    if await work.recovering(db, bucket, eid) or not await work.doubtful(db, bucket, eid):
+        return  # under way, or the late result came meanwhile
     await mailbox.unseal(db, bucket, eid)
     await work.clear_head(db, bucket, eid)
     await _place(db, bucket, eid, Kind.DATA_REQUEST, Priority.RECOVERY)

@@ -112,11 +112,18 @@ async def _introduce(visit: Visit, data: IpaEuiccData, package: Package) -> None
     token = card.association_token
     if not card.token_proven and data.association_token is not None:
         token = data.association_token
+    elif not card.token_proven and await _was_refused(visit):
+        token = None  # it has none configured, it says, and would not take the recorded one
     elif data.association_token not in (None, card.association_token):
         await visit.record("euicc.token_differs", {"why": "it reports a token other than the proven one"})
     if _asked_in_vain(visit, data, package):
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "certificates missing")
     await _write(visit, token, _capabilities(data))
+
+
+async def _was_refused(visit: Visit) -> bool:
+    """Whether the card answered a package of ours without being able to sign: the token may be the reason."""
+    return any(d.asked.doubt == "unsigned" for d in await work.doubtful(visit.db, visit.bucket, visit.eid))
 
 
 def _asked_in_vain(visit: Visit, data: IpaEuiccData, package: Package) -> bool:

@@ -21,6 +21,9 @@ from eim.store.results import Stored
 _REPLAY: Final = 4  # euiccPackageErrorCode: the counter is not above the card's
 _ECALL: Final = 104
 _AFTER_ECALL: Final = 600.0  # seconds until the next try
+_ASK_AGAIN: Final = 86_400.0  # seconds between two questions for a certificate that did not help
+_RECOVER_AGAIN: Final = 60.0  # seconds before another recovery that may end in the same doubt; each time four times
+_RECOVERIES: Final = 6
 _UNSIGNED_AN_HOUR: Final = 20  # beyond that, unsigned errors of one EID are not even kept
 
 
@@ -69,9 +72,15 @@ async def take_unsigned(visit: Visit, kind: str, octets: bytes, transaction: byt
 
 
 async def doubt(visit: Visit, package: Package, reason: str) -> None:
-    """Whether the card executed `package` is not known: a worker is asked to find out."""
+    """Whether the card executed `package` is not known: a worker is asked to find out.
+
+    A recovery that ends in the same doubt is tried again later and later: a card that refuses everything must not
+    keep its device and us busy for ever.
+    """
+    tried = await work.failed_recoveries(visit.db, visit.bucket, visit.eid, reason)
     if await work.doubt(visit.db, visit.bucket, package.operation, reason):
-        await requests.add(visit.db, visit.bucket, visit.eid, Ask.RECOVER, reason)
+        delay = _RECOVER_AGAIN * 4 ** (min(tried, _RECOVERIES) - 1) if tried else 0.0
+        await requests.add(visit.db, visit.bucket, visit.eid, Ask.RECOVER, reason, delay)
         await visit.audit("operation.in_doubt", {"operation": str(package.operation), "reason": reason})
         await visit.record("operation.in_doubt", {"operation": str(package.operation), "reason": reason})
 
@@ -93,10 +102,22 @@ async def _act(visit: Visit, result: ResultSigned | ErrorSigned, package: Packag
     if package is None or verdict.word == "foreign":
         await visit.record("result.foreign", {"counter": result.data.counter, "eimId": result.data.eim_id})
     elif verdict.word == "unverified":
-        await doubt(visit, package, "unverified")
+        await _await_certificate(visit, package)
     else:
         await _pin(visit, verdict)
         await _apply(visit, result, package)
+
+
+async def _await_certificate(visit: Visit, package: Package) -> None:
+    """The card executed it, but nothing proves that yet. Its certificate is asked for again at most once a day."""
+    if await work.doubt(visit.db, visit.bucket, package.operation, "unverified"):
+        await visit.audit("operation.in_doubt", {"operation": str(package.operation), "reason": "unverified"})
+        await visit.record("operation.in_doubt", {"operation": str(package.operation), "reason": "unverified"})
+    if package.state == "head":
+        await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
+    asked_before = await results.has_data(visit.db, visit.bucket, visit.eid)
+    delay = _ASK_AGAIN if asked_before else 0.0
+    await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "certificate missing", delay)
 
 
 async def _pin(visit: Visit, verdict: Verdict) -> None:

@@ -26,9 +26,8 @@ _RECENT_UNSIGNED: Final = """
     SELECT count(*) FROM results
      WHERE bucket = $1 AND eid = $2 AND verdict = 'unsigned' AND received_at > now() - interval '1 hour'
 """
-_SEQ_SEEN: Final = """
-    SELECT max(seq_number) FROM results
-     WHERE bucket = $1 AND eid = $2 AND operation = $3 AND verdict IN ('verified', 'unverifiable')
+_HAS_DATA: Final = """
+    SELECT EXISTS (SELECT 1 FROM results WHERE bucket = $1 AND eid = $2 AND kind IN ('data', 'dataError'))
 """
 _NOTIFICATION: Final = """
     INSERT INTO notifications (bucket, id, eid, tenant, digest, octets, seq_number, event, address, iccid)
@@ -115,10 +114,9 @@ async def unsigned_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
     return int(await db.fetchval(_RECENT_UNSIGNED, bucket, eid))
 
 
-async def highest_seq_of(db: Db, bucket: Bucket, eid: Eid, operation: UUID) -> int | None:
-    """The highest seqNumber of a result that was applied to `operation`."""
-    seq: int | None = await db.fetchval(_SEQ_SEEN, bucket, eid, operation)
-    return seq
+async def has_data(db: Db, bucket: Bucket, eid: Eid) -> bool:
+    """Whether this device has ever answered a data request."""
+    return bool(await db.fetchval(_HAS_DATA, bucket, eid))
 
 
 async def insert_notification(

@@ -89,6 +89,10 @@ _RECOVERING: Final = """
     SELECT EXISTS (SELECT 1 FROM operations
                     WHERE bucket = $1 AND eid = $2 AND priority = 0 AND state IN ('accepted', 'sealed', 'out'))
 """
+_FAILED_RECOVERIES: Final = """
+    SELECT count(*) FROM operations
+     WHERE bucket = $1 AND eid = $2 AND priority = 0 AND state = 'in_doubt' AND doubt = $3
+"""
 # The head goes, answered or not, so that what clears the doubt goes out next.
 _DEMOTE: Final = """
     UPDATE packages p SET state = 'ended'
@@ -206,6 +210,11 @@ async def pending(db: Db, bucket: Bucket, eid: Eid, kind: Kind) -> bool:
 async def recovering(db: Db, bucket: Bucket, eid: Eid) -> bool:
     """Whether what clears a doubt is under way already."""
     return bool(await db.fetchval(_RECOVERING, bucket, eid))
+
+
+async def failed_recoveries(db: Db, bucket: Bucket, eid: Eid, doubt: str) -> int:
+    """How many operations meant to clear a doubt are in the same doubt themselves."""
+    return int(await db.fetchval(_FAILED_RECOVERIES, bucket, eid, doubt))
 
 
 async def expiring(db: Db, buckets: Sequence[Bucket], limit: int) -> list[Expiring]:
