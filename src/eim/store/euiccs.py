@@ -11,6 +11,8 @@ from asyncpg import Record as Row
 from eim.domain.ids import Bucket, Eid, IdentityId, TenantId
 from eim.store import Db
 
+_CHUNK: Final = 10_000  # eUICCs a statement: each ends well before the connection's command timeout
+
 _IDENTITIES: Final = """
     SELECT id, eim_id, initial_counter FROM identities WHERE tenant = $1 AND retired_at IS NULL ORDER BY id
 """
@@ -202,9 +204,14 @@ async def lock(db: Db, tenant: TenantId, bucket: Bucket, eids: Sequence[Eid]) ->
 
 async def allocate(db: Db, tenant: TenantId, wanted: Mapping[tuple[Bucket, Eid], int]) -> dict[Eid, int]:
     """Give each eUICC so many ordinals; the answer has the last one of each. Lock their rows before."""
-    buckets, eids = [bucket for bucket, _ in wanted], [eid for _, eid in wanted]
-    rows = await db.fetch(_ALLOCATE, buckets, eids, list(wanted.values()), tenant)
-    return {Eid(r["eid"]): r["ordinals"] for r in rows}
+    ordinals: dict[Eid, int] = {}
+    every = list(wanted.items())
+    for start in range(0, len(every), _CHUNK):
+        some = every[start : start + _CHUNK]
+        buckets, eids = [bucket for (bucket, _), _ in some], [eid for (_, eid), _ in some]
+        rows = await db.fetch(_ALLOCATE, buckets, eids, [many for _, many in some], tenant)
+        ordinals.update((Eid(r["eid"]), r["ordinals"]) for r in rows)
+    return ordinals
 
 
 async def tagged(db: Db, tenant: TenantId, tag: str | None) -> list[Eid]:
