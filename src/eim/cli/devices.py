@@ -130,10 +130,16 @@ def _shown(shown: Shown) -> Table:
         ("Last seen", euicc.last_seen_at),
         ("Speaks", euicc.speaks),
         ("Identity", association.identity),
+        ("Certificate", "trusted" if association.certified else None),
         ("Counter", association.counter),
         ("Signature form", association.signature_form),
-        ("Out with it", f"{head.operation}, given {head.deliveries} times" if head else None),
+        ("In its mailbox", f"{head.operation}, given {head.deliveries} times" if head else None),
     ]
     rows += [("Profile", f"{p.iccid} {p.state} {p.service_provider or ''}") for p in shown.profiles]
-    rows += [("Event", f"{e.at:%Y-%m-%d %H:%M:%S} UTC {e.kind}") for e in shown.events]
+    rows += [("Event", _happened(event)) for event in shown.events]
     return table(("", ""), rows)
+
+
+def _happened(event: api.EventView) -> str:
+    said = ", ".join(f"{name} {value}" for name, value in event.data.items() if value is not None)
+    return f"{event.at.astimezone():%Y-%m-%d %H:%M:%S} {event.kind}" + (f": {said}" if said else "")

@@ -28,8 +28,8 @@ def list_some(
     target = target_here()
     query = api.OperationQuery(limit, None, state, kind, eid, order)
     found = target.run(lambda client: client.operations(query)).items
-    columns = ("Operation", "EID", "Kind", "ICCID", "State", "Ordered by", "At")
-    rows = ((o.id, o.eid, o.operation, o.iccid, o.state, o.ordered_by, o.created_at) for o in found)
+    columns = ("Operation", "EID", "Kind", "ICCID", "State", "Why", "Ordered by", "At")
+    rows = ((o.id, o.eid, o.operation, o.iccid, o.state, _why(o), o.ordered_by, o.created_at) for o in found)
     say(target, found, lambda: table(columns, rows))
 
 
@@ -53,3 +53,8 @@ def withdraw(operation: UUID) -> None:
     found = target.run(lambda client: client.withdraw(operation))
     told = "withdrawn" if found.state == "withdrawn" else f"{found.state}: the card may have it, so it is asked first"
     say(target, found, lambda: f"operation {found.id} is {told}")
+
+
+def _why(operation: api.OperationView) -> object:
+    """Why it ended as it did, or is in doubt."""
+    return (operation.outcome or {}).get("reason") or operation.doubt

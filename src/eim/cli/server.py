@@ -20,6 +20,7 @@ from eim.errors import BadConfiguration, InvalidRequest
 TOKEN_FILE: Final = "operator.token"  # in the data directory, made at the first start
 META: Final = "eim."
 _DEFAULT: Final = "http://127.0.0.1:8080"
+_WIDE: Final = 10_000  # columns: an EID in two pieces can't be copied, so the terminal wraps lines, not we
 
 A = TypeVar("A")
 F = TypeVar("F", bound=Callable[..., object])
@@ -97,7 +98,7 @@ def say(target: Target, value: msgspec.Struct | Sequence[msgspec.Struct], table:
     if target.json:
         click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
         return
-    Console().print(table(), markup=False, highlight=False)
+    Console(width=_WIDE).print(table(), markup=False, highlight=False)
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
