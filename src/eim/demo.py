@@ -35,6 +35,7 @@ from eim.sim.pki import Pki
 _BATCH: Final = 1000
 _LOOK_EVERY: Final = 0.5  # seconds
 _GIVE_UP: Final = 180.0  # seconds without any progress
+_NARROWEST: Final = 48  # columns of a table, so that its title stays on one line
 _STEPS: Final = ("onboarded", "introduced", "ended")
 
 
@@ -74,6 +75,7 @@ async def run(wish: Wish, console: Console) -> int:
             console.print(f"kept for a look: {folder} (eim.log, journal.ndjson)")
     if sums is None:
         raise DemoFailed("the demo ended before its sums: see eim.log")
+    console.print()
     console.print(sums.table())
     console.print(sums.line(time.monotonic() - began), highlight=False, soft_wrap=True)
     return 0 if sums.agree else 1
@@ -103,8 +105,12 @@ class Show:
             self.sums = await _sum_up(client, order, self._fleet)
 
     def _tell(self, address: str, token_file: Path) -> None:
-        self._console.print(f"status page  {address}/  (user: any, password: the token)")
-        self._console.print(f"command line eim devices list --server {address} --token $(cat {token_file})")
+        self._console.print(
+            f"status page  {address}/  (any name; the token in {token_file} as password)", soft_wrap=True
+        )
+        self._console.print(
+            f"by command   EIM_TOKEN=$(cat {token_file}) eim devices list --server {address}", soft_wrap=True
+        )
 
     async def _watch(self, client: Client) -> api.OrderAccepted:
         progress = Progress(
@@ -134,12 +140,12 @@ class Stage:
 
     async def onboard(self, bar: TaskID) -> None:
         """By EID alone: the rest completes itself at the first contact."""
-        self._progress.start_task(bar)
         eids = [format_eid(card.euicc.eid) for card in self._fleet.cards]
+        pace = Rate(self._progress, bar)
         for start in range(0, len(eids), _BATCH):
             some = tuple(api.NewEuicc(eid) for eid in eids[start : start + _BATCH])
             await self._client.add_euiccs(api.NewEuiccs(some))
-            self._progress.advance(bar, len(some))
+            pace.at(start + len(some))
 
     async def introduce(self, bar: TaskID) -> None:
         """Every card calls, gives its data and lists its profiles in one visit."""
@@ -248,7 +254,7 @@ async def _sum_up(client: Client, order: api.OrderAccepted, fleet: Fleet) -> Sum
 
 
 def _estate(summary: api.SummaryView) -> Table:
-    table = Table("carrier", "devices", title="estate", title_justify="left")
+    table = Table("carrier", "devices", title="estate", title_justify="left", min_width=_NARROWEST)
     for carrier, devices in summary.carriers.items():
         table.add_row(carrier or "(no name)", f"{devices:,}")
     unknown = summary.euiccs - sum(summary.carriers.values())
@@ -258,7 +264,8 @@ def _estate(summary: api.SummaryView) -> Table:
 
 
 def _states(stands: api.OrderView) -> Table:
-    table = Table("state", "operations", title="order: enable the profile of Carrier B", title_justify="left")
+    title = f"order: enable the profile of {CARRIER_B}"
+    table = Table("state", "operations", title=title, title_justify="left", min_width=_NARROWEST)
     for state, count in stands.states.items():
         table.add_row(state, f"{count:,}")
     for reason, count in stands.reasons.items():
