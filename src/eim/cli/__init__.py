@@ -10,13 +10,14 @@ from eim.cli.devices import devices
 from eim.cli.keys import keys
 from eim.cli.operations import operations
 from eim.cli.order import order, orders
+from eim.cli.seed import seed
 from eim.cli.serve import migrate, serve
 from eim.cli.sim import sim
 from eim.cli.tokens import token
 from eim.client import ServerRefused
 from eim.errors import EimError, InvalidLines, Unavailable
 
-_COMMANDS = (config, demo, devices, keys, migrate, operations, order, orders, serve, sim, token)
+_COMMANDS = (config, demo, devices, keys, migrate, operations, order, orders, seed, serve, sim, token)
 
 
 class NotNow(click.ClickException):

@@ -1,5 +1,6 @@
 """ADAPTER: a Postgres of our own beside the process that uses it (docs/database.md)."""
 
 from eim.postgres.embedded import Embedded
+from eim.postgres.running import dsn_of_running
 
-__all__ = ["Embedded"]
+__all__ = ["Embedded", "dsn_of_running"]
