@@ -43,6 +43,8 @@ class EsipaEndpoint:
         if not _is_asn1(request):
             return _plain(request, 415, f"send ESipa messages as {_MEDIA_TYPE}")
         body = await read_at_most(request, self._body_limit, self._deadline)
+        if body.startswith(b"{"):  # the JSON binding's message under this one's media type
+            return _plain(request, 415, f"this path takes {_MEDIA_TYPE}, which begins with no brace")
         received = receive(body)
         if (eid := polled_eid(received)) is not None:
             self._polled.note(request, eid)
