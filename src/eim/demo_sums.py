@@ -35,10 +35,10 @@ class Sums(msgspec.Struct, frozen=True):
     def table(self) -> Table:
         table = Table("", "devices", "", title="the fleet changed carrier", title_justify="left")
         table.add_row("switched", f"{self.switched:,}", "the card signed it, and its journal agrees")
-        table.add_row("rolled back", f"{self.rolled_back:,}", "could not attach on Carrier B, is on Carrier A again")
+        table.add_row("rolled back", f"{self.rolled_back:,}", "no network took it on Carrier B: back on Carrier A")
         if self.failed:
             table.add_row("failed", f"{self.failed:,}", "for another reason: eim operations list --state failed")
-        table.add_row("still waiting", f"{self.waiting:,}", "asleep; the signed package waits for their next call")
+        table.add_row("still waiting", f"{self.waiting:,}", "asleep; its signed package waits for the next call")
         table.add_row("all", f"{self.devices:,}", "", end_section=True)
         if self.differing:
             table.add_row("differing", f"{self.differing:,}", "the card is not where the eIM says it is")
