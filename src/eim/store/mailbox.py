@@ -59,6 +59,8 @@ _TAKE: Final = """
     SELECT operation, sealed, deliveries FROM taken
 """
 
+# Nothing is handed out between looking and taking back.
+_HOLD: Final = "SELECT 1 FROM mailbox WHERE bucket = $1 AND eid = $2 FOR UPDATE"
 # What was never handed out may be unsealed; its counter is lost, gaps are harmless.
 _KILL: Final = """
     UPDATE packages p SET state = 'dead'
@@ -146,6 +148,7 @@ async def take(db: Db, bucket: Bucket, eid: Eid, deadline: float) -> Taken | Non
 
 async def unseal(db: Db, bucket: Bucket, eid: Eid) -> None:
     """Take back every seal that was never handed out; its operations are accepted again. Lock the eUICC before."""
+    await db.execute(_HOLD, bucket, eid)
     await db.execute(_KILL, bucket, eid)
     await db.execute(_REOPEN, bucket, eid)
     await db.execute(_EMPTY, bucket, eid)
