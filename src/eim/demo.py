@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from rich.box import SIMPLE_HEAD
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -35,7 +37,8 @@ from eim.sim.pki import Pki
 _BATCH: Final = 1000
 _LOOK_EVERY: Final = 0.5  # seconds
 _GIVE_UP: Final = 180.0  # seconds without any progress
-_NARROWEST: Final = 48  # columns of a table, so that its title stays on one line
+_NARROWEST: Final = 32  # columns of a table: its title stays on one line, and two stand side by side
+_ALWAYS: Final = ("accepted", "sealed", "out", "done", "failed")  # states that are shown even when nothing is there
 _STEPS: Final = ("onboarded", "introduced", "ended")
 
 
@@ -105,12 +108,9 @@ class Show:
             self.sums = await _sum_up(client, order, self._fleet)
 
     def _tell(self, address: str, token_file: Path) -> None:
-        self._console.print(
-            f"status page  {address}/  (any name; the token in {token_file} as password)", soft_wrap=True
-        )
-        self._console.print(
-            f"by command   EIM_TOKEN=$(cat {token_file}) eim devices list --server {address}", soft_wrap=True
-        )
+        self._console.print(f"status page  {address}/  (password: the token in {token_file})", soft_wrap=True)
+        data = f"EIM_SERVER_DATA_DIR={token_file.parent}"
+        self._console.print(f"by command   {data} eim devices list --server {address}", soft_wrap=True)
 
     async def _watch(self, client: Client) -> api.OrderAccepted:
         progress = Progress(
@@ -179,7 +179,7 @@ class Stage:
         return sum(left.get(state, 0) for state in ("accepted", "sealed", "out", "in_doubt")) <= self._fleet.asleep
 
     def _draw(self, *tables: Table) -> None:
-        self._live.update(Group(self._progress, *tables))
+        self._live.update(Group(self._progress, Columns(tables, padding=(0, 4))))
 
 
 class Rate:
@@ -254,7 +254,7 @@ async def _sum_up(client: Client, order: api.OrderAccepted, fleet: Fleet) -> Sum
 
 
 def _estate(summary: api.SummaryView) -> Table:
-    table = Table("carrier", "devices", title="estate", title_justify="left", min_width=_NARROWEST)
+    table = _table("estate", "carrier", "devices")
     for carrier, devices in summary.carriers.items():
         table.add_row(carrier or "(no name)", f"{devices:,}")
     unknown = summary.euiccs - sum(summary.carriers.values())
@@ -264,13 +264,20 @@ def _estate(summary: api.SummaryView) -> Table:
 
 
 def _states(stands: api.OrderView) -> Table:
-    title = f"order: enable the profile of {CARRIER_B}"
-    table = Table("state", "operations", title=title, title_justify="left", min_width=_NARROWEST)
+    table = _table(f"order: enable {CARRIER_B}", "state", "operations")
     for state, count in stands.states.items():
-        table.add_row(state, f"{count:,}")
+        if count or state in _ALWAYS:
+            table.add_row(state, f"{count:,}")
     for reason, count in stands.reasons.items():
         if reason != "ok":
             table.add_row(f"  {reason}", f"{count:,}")
+    return table
+
+
+def _table(title: str, what: str, amount: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, min_width=_NARROWEST)
+    table.add_column(what)
+    table.add_column(amount, justify="right")
     return table
 
 

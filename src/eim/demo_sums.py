@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from eim import api
@@ -33,7 +34,10 @@ class Sums(msgspec.Struct, frozen=True):
         return whole and not (self.lost or self.twice or self.differing or self.failed)
 
     def table(self) -> Table:
-        table = Table("", "devices", "", title="the fleet changed carrier", title_justify="left")
+        table = Table(title="the fleet changed carrier", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+        table.add_column("")
+        table.add_column("devices", justify="right")
+        table.add_column("")
         table.add_row("switched", f"{self.switched:,}", "the card signed it, and its journal agrees")
         table.add_row("rolled back", f"{self.rolled_back:,}", "no network took it on Carrier B: back on Carrier A")
         if self.failed:
