@@ -189,3 +189,30 @@ def toml(value: object) -> str | None:
     if isinstance(value, tuple):
         return "[" + ", ".join(toml(item) or "" for item in value) + "]"
     return msgspec.json.encode(str(value)).decode()  # a JSON string is a TOML basic string
+
+
+def written(config: Config) -> str:
+    """The configuration as a TOML file that means the same anywhere. Secrets stand in it: for private files only."""
+    return "\n".join(_written(config)) + "\n"
+
+
+def _written(config: Config) -> Iterator[str]:
+    for section in sections():
+        yield f"[{section.name}]"
+        part = getattr(config, section.name)
+        for setting in section.settings:
+            text = toml(_anywhere(getattr(part, setting.name)))
+            if text is not None:
+                yield f"{setting.name} = {text}"
+
+
+def _anywhere(value: object) -> object:
+    match value:
+        case tuple():
+            return tuple(_anywhere(each) for each in value)
+        case Path():
+            return value.absolute()
+        case Dsn():
+            return value.text
+        case _:
+            return value

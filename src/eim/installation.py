@@ -1,12 +1,13 @@
 """A whole installation on one machine: database, set-up, first token, and the three roles under a supervisor."""
 
 import asyncio
+import fcntl
 import os
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,8 @@ import msgspec
 import structlog
 
 from eim import app, credentials, serving
-from eim.config import Config, Dsn
-from eim.config_settings import sections
+from eim.config import Config, Device, Dsn, Operator
+from eim.config_loading import written
 from eim.errors import BadConfiguration, Unauthenticated
 from eim.keys.disk import make_private_folder, read, write_over
 from eim.postgres import Embedded
@@ -25,6 +26,8 @@ from eim.supervisor import Role, Start, Supervisor
 
 EMBEDDED: Final = "EIM_EMBEDDED"  # set for a worker whose database is ours alone
 TOKEN_FILE: Final = "operator.token"
+RUN: Final = "run"  # the folder of what holds for one run: the lock, and each role's configuration
+_LET_GO_S: Final = 3.0
 
 _log = structlog.get_logger()
 
@@ -37,6 +40,7 @@ class Running(msgspec.Struct, frozen=True):
     token_file: Path
     supervisor: Supervisor
     config: Config
+    embedded: Embedded | None  # None: the database is another's to keep up
 
 
 async def serve_all(config: Config) -> int:
@@ -62,50 +66,94 @@ async def run(config: Config, during: Callable[[Running], Awaitable[None]], log:
 
     Raises BadConfiguration, KeyUnusable or DatabaseUnavailable before anything is served.
     """
+    make_private_folder(config.server.data_dir)
     async with AsyncExitStack() as stack:
+        stack.callback(os.close, _claim(config.server.data_dir))
         listeners = {
-            Role.DEVICE: stack.enter_context(serving.listen(config.device.host, config.device.port, "device")),
-            Role.OPERATOR: stack.enter_context(serving.listen(config.operator.host, config.operator.port, "operator")),
+            Role.DEVICE: stack.enter_context(await _listen(config.device, "device")),
+            Role.OPERATOR: stack.enter_context(await _listen(config.operator, "operator")),
         }
-        make_private_folder(config.server.data_dir)
-        dsns = await _database(config, stack)
+        embedded = await _embedded(config, stack)
+        dsns = _logins(config, embedded)
         await _check(config, dsns)
         token_file = await _first_token(config, dsns[DbRole.OPERATOR])
         supervisor = Supervisor(_starts(config, dsns, listeners), log)
         device, operator = _name(listeners[Role.DEVICE]), _name(listeners[Role.OPERATOR])
-        running = Running(device, operator, token_file, supervisor, config)
-        await _supervise(supervisor, during(running))
+        running = Running(device, operator, token_file, supervisor, config, embedded)
+        await _supervise(running, during(running))
         return supervisor.code
 
 
-async def _supervise(supervisor: Supervisor, during: Awaitable[None]) -> None:
-    """Until `during` is over, or the supervisor gave up."""
-    roles = asyncio.ensure_future(supervisor.run())
-    work = asyncio.ensure_future(during)
+async def _supervise(running: Running, during: Awaitable[None]) -> None:
+    """Until `during` is over, or the supervisor gave up, or the embedded database can't be started any more."""
+    roles = asyncio.ensure_future(running.supervisor.run())
+    others = [asyncio.ensure_future(during)]
+    if running.embedded is not None:
+        others.append(asyncio.ensure_future(running.embedded.keep_up()))
     try:
-        await asyncio.wait({roles, work}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            work.result()
+        await asyncio.wait({roles, *others}, return_when=asyncio.FIRST_COMPLETED)
+        for each in others:
+            if each.done():
+                each.result()
     finally:
-        work.cancel()
-        supervisor.end()
+        for each in others:
+            each.cancel()
+        running.supervisor.end()
         await roles
+        await asyncio.gather(*others, return_exceptions=True)
 
 
-async def _database(config: Config, stack: AsyncExitStack) -> Mapping[DbRole, str]:
-    """Where each role logs in: the configured database, or an embedded one that lives as long as `stack`."""
+def _claim(data_dir: Path) -> int:
+    """A lock on the folder for as long as the descriptor is open, however its process ends."""
+    make_private_folder(data_dir / RUN)
+    descriptor = os.open(data_dir / RUN / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise BadConfiguration(
+            f"server.data_dir: another `eim serve` works in {data_dir}: "
+            "stop it, or give this one a folder of its own (EIM_SERVER_DATA_DIR)"
+        ) from None
+    return descriptor
+
+
+async def _listen(section: Device | Operator, setting: str) -> socket.socket:
+    """The listening socket; roles whose supervisor was just killed have a moment to let go of the port."""
+    until = time.monotonic() + _LET_GO_S
+    while True:
+        try:
+            return serving.listen(section.host, section.port, setting)
+        except serving.PortInUse:
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.1)
+
+
+async def _embedded(config: Config, stack: AsyncExitStack) -> Embedded | None:
+    """The database that lives as long as `stack`; None when one is configured."""
     database = config.database
     if database.dsn is not None:
-        own = {
-            DbRole.DEVICE: database.device_dsn,
-            DbRole.OPERATOR: database.operator_dsn,
-            DbRole.WORKER: database.worker_dsn,
-        }
-        return {DbRole.OWNER: database.dsn.text} | {role: (dsn or database.dsn).text for role, dsn in own.items()}
+        return None
     if database.device_dsn or database.operator_dsn or database.worker_dsn:
         raise BadConfiguration("database.dsn: the roles have their URLs but the owner has none: write it to migrate")
-    embedded = await stack.enter_async_context(Embedded(config.server.data_dir / "postgres"))
-    return {role: embedded.dsn(role) for role in DbRole}
+    return await stack.enter_async_context(Embedded(config.server.data_dir / "postgres"))
+
+
+def _logins(config: Config, embedded: Embedded | None) -> Mapping[DbRole, str]:
+    """Where each role logs in."""
+    if embedded is not None:
+        return {role: embedded.dsn(role) for role in DbRole}
+    database = config.database
+    owner = database.dsn
+    if owner is None:
+        raise BadConfiguration("database.dsn: there is no database to log in to")
+    own = {
+        DbRole.DEVICE: database.device_dsn,
+        DbRole.OPERATOR: database.operator_dsn,
+        DbRole.WORKER: database.worker_dsn,
+    }
+    return {DbRole.OWNER: owner.text} | {role: (dsn or owner).text for role, dsn in own.items()}
 
 
 async def _check(config: Config, dsns: Mapping[DbRole, str]) -> None:
@@ -140,46 +188,32 @@ async def _is_known(tokens: Tokens, secret: str) -> bool:
 
 
 def _starts(config: Config, dsns: Mapping[DbRole, str], listeners: Mapping[Role, socket.socket]) -> Sequence[Start]:
-    embedded = {EMBEDDED: "1"} if config.database.dsn is None else {}
-    common = {name: text for name, text in os.environ.items() if not name.startswith("EIM_")} | _as_environment(config)
+    """The roles with what each may know: its own file, and nothing of our configuration in its environment."""
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("EIM_")}
+    alone = {EMBEDDED: "1"} if config.database.dsn is None else {}
     starts = []
     for role in Role:
-        command = [sys.executable, "-m", "eim", "serve", "--role", role.value]
-        own = {f"EIM_DATABASE_{role.value.upper()}_DSN": dsns[DbRole(role.value)]}
-        descriptors = []
-        if role in listeners:
-            descriptors = [listeners[role].fileno()]
-            command += ["--descriptor", str(descriptors[0])]
-        starts.append(Start(role, command, {**common, **own, **(embedded if role is Role.WORKER else {})}, descriptors))
+        file = config.server.data_dir.absolute() / RUN / f"{role.value}.toml"
+        write_over(file, written(_of_role(config, role, dsns)).encode())
+        command = [sys.executable, "-m", "eim", "serve", "--config", str(file), "--role", role.value]
+        descriptors = [listeners[role].fileno()] if role in listeners else []
+        command += [word for each in descriptors for word in ("--descriptor", str(each))]
+        environment = {**inherited, **alone} if role is Role.WORKER else inherited
+        starts.append(Start(role, command, environment, descriptors))
     return starts
 
 
-def _as_environment(config: Config) -> dict[str, str]:
-    """The whole configuration as the roles read it: what was given to us as values reaches them too."""
-    given: dict[str, str] = {}
-    for section in sections():
-        part = getattr(config, section.name)
-        for setting in section.settings:
-            value = getattr(part, setting.name)
-            if value is not None and value != ():
-                given[setting.variable] = _text(value)
-    return given
-
-
-def _text(value: object) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case tuple():
-            return ",".join(_text(each) for each in value)
-        case Path():
-            return str(value.absolute())
-        case Dsn():
-            return value.text
-        case Enum():
-            return str(value.value)
-        case _:
-            return str(value)
+def _of_role(config: Config, role: Role, dsns: Mapping[DbRole, str]) -> Config:
+    """The configuration with this role's login to the database and no other."""
+    own = Dsn(dsns[DbRole(role.value)])
+    database = msgspec.structs.replace(
+        config.database,
+        dsn=None,
+        device_dsn=own if role is Role.DEVICE else None,
+        operator_dsn=own if role is Role.OPERATOR else None,
+        worker_dsn=own if role is Role.WORKER else None,
+    )
+    return msgspec.structs.replace(config, database=database)
 
 
 def _name(listener: socket.socket) -> tuple[str, int]:

@@ -1,8 +1,8 @@
 """Hypercorn as we use it: one app, one listening socket, our TLS context, an orderly end."""
 
 import asyncio
+import errno
 import logging
-import os
 import signal
 import socket
 import ssl
@@ -15,6 +15,12 @@ from hypercorn.typing import Framework
 from starlette.applications import Starlette
 
 from eim.errors import BadConfiguration
+
+
+class PortInUse(BadConfiguration):
+    """Somebody else listens there, perhaps only for a moment more."""
+
+    code = "port-in-use"
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -50,7 +56,8 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         listener.close()
-        raise BadConfiguration(
+        fault = PortInUse if error.errno == errno.EADDRINUSE else BadConfiguration
+        raise fault(
             f"{setting}.port: can't listen on {host} port {port} ({error.strerror}): "
             f"stop what uses it, or set {setting}.port (EIM_{setting.upper()}_PORT) to another; 0 takes any free one"
         ) from None
@@ -61,9 +68,9 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
 async def serve_app(
     app: Starlette, listener: socket.socket, context: ssl.SSLContext | None, limits: Limits, stop: asyncio.Event
 ) -> None:
-    """Serve `app` on `listener` until `stop`; requests under way are finished."""
+    """Serve `app` on `listener` until `stop`; requests under way are finished. It closes `listener` first of all."""
     config = _Config(context)
-    config.bind = [f"fd://{os.dup(listener.fileno())}"]  # Hypercorn closes its own
+    config.bind = [f"fd://{listener.detach()}"]
     config.alpn_protocols = ["http/1.1"]
     config.include_server_header = False
     config.accesslog = None

@@ -11,6 +11,7 @@ from typing import Final, Self
 from urllib.parse import quote
 
 import asyncpg
+import structlog
 
 from eim.errors import BadConfiguration, DatabaseUnavailable
 from eim.postgres import home as homes
@@ -32,8 +33,12 @@ _SETTINGS: Final = {
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
+_LOOK_S: Final = 0.2  # between two looks whether it lives
+_PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0)  # between the tries to start one that died
 _LOCK_TRIES: Final = 20
 _LOCK_TICK_S: Final = 0.1
+
+_log = structlog.get_logger()
 
 
 class Embedded:
@@ -88,6 +93,27 @@ class Embedded:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    async def keep_up(self) -> None:
+        """Start it again whenever it has died, until cancelled. Call it in the main thread.
+
+        Raises what `start` does when it could not be started again and again.
+        """
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if self._home is not None and self._lock is not None and not self.alive:
+                _log.error("database.died", code=self._process.returncode if self._process else None)
+                await self._revive(self._home)
+                _log.info("database.restarted")
+
+    async def _revive(self, home: Home) -> None:
+        for pause in _PAUSES_S:
+            try:
+                return await self._bring_up(home)
+            except (BadConfiguration, DatabaseUnavailable) as error:
+                _log.error("database.not_restarted", why=str(error), again_in_s=pause)
+            await asyncio.sleep(pause)
+        return await self._bring_up(home)
 
     async def remove(self) -> None:
         """Stop it and delete its data for good."""
