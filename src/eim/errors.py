@@ -143,6 +143,12 @@ class DatabaseUnavailable(Unavailable):
     code = "database-unavailable"
 
 
+class Contended(DatabaseUnavailable):
+    """Another transaction went first; nothing of ours was written. The same again at once usually succeeds."""
+
+    code = "contended"
+
+
 class LeaseLost(Unavailable):
     """Another worker has taken the bucket over: what was to be written for it is not."""
 

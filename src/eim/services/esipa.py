@@ -2,6 +2,7 @@
 
 from eim.domain.ids import Eid
 from eim.protocol.esipa import Download, Notified, Poll, Provided, Received, download_refusal
+from eim.services.again import again
 from eim.services.polls import Polls
 from eim.services.results import Results
 from eim.services.whose import Source
@@ -19,6 +20,9 @@ class Esipa:
 
         Raises Unavailable when the database is away: nothing is answered from thin air.
         """
+        return await again(lambda: self._answer(received, source))
+
+    async def _answer(self, received: Received, source: Source) -> bytes | None:
         match received:
             case Poll():
                 return await self._polls.answer(received)

@@ -83,7 +83,9 @@ class Sealer:
     async def _make(self, db: Db, plans: Sequence[Plan]) -> list[Sealed]:
         wanted = [(p.bucket, p.eid, sum(o.kind in SIGNED for o in p.seal), len(p.seal)) for p in plans]
         allocated = {(a.bucket, a.eid): a for a in await associations.allocate(db, wanted)}
-        ours = [p for p in plans if (p.bucket, p.eid) in allocated]
+        # The rows are locked only now: a plan that a result or an order overtook meanwhile waits for the next round.
+        hold_good = {(p.bucket, p.eid): p for p in await self._plans(db, list(allocated))}
+        ours = [p for p in plans if (p.bucket, p.eid) in allocated and hold_good.get((p.bucket, p.eid)) == p]
         really = await work.seal(db, sorted((o.bucket, o.id) for p in ours for o in p.seal))
         jobs = [(allocated[p.bucket, p.eid], [o for o in p.seal if o.id in really]) for p in ours]
         return await asyncio.to_thread(self._sign_all, jobs)

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from eim.domain.ids import Bucket, Eid, format_eid
-from eim.errors import EimError, LeaseLost, Unavailable
+from eim.errors import Contended, EimError, LeaseLost, Unavailable
 from eim.services.asking import Asking
 from eim.services.leasing import Leasing
 from eim.services.sealing import Sealer
@@ -130,12 +130,18 @@ class Worker:
 async def _survive(deed: Callable[[], Awaitable[int]], refresh: Callable[[], Awaitable[None]]) -> int:
     """Run a round; what the database or another worker did to it ends that round only."""
     try:
-        return await deed()
-    except LeaseLost as error:
-        _log.warning("worker.lease_lost", why=str(error))
-        await refresh()
-    except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+        return await _once(deed, refresh)
+    except Contended:
         return 1  # somebody else went first: look again at once
     except Unavailable as error:
         _log.warning("worker.database_away", why=error.code)
     return 0
+
+
+async def _once(deed: Callable[[], Awaitable[int]], refresh: Callable[[], Awaitable[None]]) -> int:
+    try:
+        return await deed()
+    except LeaseLost as error:
+        _log.warning("worker.lease_lost", why=str(error))
+        await refresh()
+        return 0

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 
 from eim.domain.ids import TenantId
-from eim.errors import BadConfiguration, DatabaseUnavailable
+from eim.errors import BadConfiguration, Contended, DatabaseUnavailable
 from eim.store import Db
 
 DEFAULT_SCHEMA: Final = "eim"
@@ -18,6 +18,8 @@ _CONNECT_TIMEOUT_S: Final = 5.0
 _IDLE_S: Final = 300.0
 # A dead database machine is noticed in about half a minute, not in the kernel's two hours.
 _KEEPALIVE: Final = {"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+# A process that froze in the middle of a transaction holds locks that nobody could ever get otherwise.
+_FROZEN: Final = {"idle_in_transaction_session_timeout": "30s"}
 _SET_TENANT: Final = "SELECT set_config('eim.tenant', $1, true)"
 _UNAVAILABLE: Final = (
     OSError,
@@ -26,6 +28,7 @@ _UNAVAILABLE: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 _MISCONFIGURED: Final = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -86,13 +89,16 @@ def session_settings(role: DbRole, schema: str | None) -> dict[str, str]:
     quoted = (schema or DEFAULT_SCHEMA).replace('"', '""')
     settings = {"search_path": f'"{quoted}", pg_temp', "application_name": f"eim {role.value}"}
     if role is not DbRole.OWNER:
-        settings["role"] = group_role(role)
+        settings |= {"role": group_role(role), **_FROZEN}
     return settings | _KEEPALIVE
 
 
 @asynccontextmanager
 async def acquire(pool: Pool) -> AsyncIterator[Db]:
-    """A connection of `pool`, given back at the end. Raises DatabaseUnavailable when it can't be had or is lost."""
+    """A connection of `pool`, given back at the end.
+
+    Raises DatabaseUnavailable when it can't be had or is lost, Contended when another transaction went first.
+    """
     try:
         async with pool.acquire(timeout=_CONNECT_TIMEOUT_S) as connection:
             try:
@@ -101,6 +107,8 @@ async def acquire(pool: Pool) -> AsyncIterator[Db]:
                 if _is_lost(connection):  # otherwise the error is ours and not the network's
                     raise _unavailable(failure) from failure
                 raise
+    except asyncpg.TransactionRollbackError as failure:
+        raise Contended("another transaction went first: try again at once") from failure
     except _UNAVAILABLE as failure:
         raise _unavailable(failure) from failure
 

@@ -35,7 +35,8 @@ _READY: Final = """
 """
 
 # The same octets at every poll until they are resolved: a lost answer costs nothing, and who polls in between
-# blocks nobody. The first delivery moves the operation and writes its audit record in the same statement.
+# blocks nobody. The first delivery moves the operation and writes its audit record in the same statement. A take that
+# waited for the head's row may see the operation as it was before it was sealed, hence 'accepted'.
 _TAKE: Final = """
     WITH taken AS (
         UPDATE mailbox m
@@ -48,7 +49,7 @@ _TAKE: Final = """
     ), moved AS (
         UPDATE operations o SET state = 'out', handed_at = now()
           FROM taken t
-         WHERE o.bucket = $1 AND o.id = t.operation AND o.state = 'sealed'
+         WHERE o.bucket = $1 AND o.id = t.operation AND o.state IN ('accepted', 'sealed')
     ), audited AS (
         INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
         SELECT $1, gen_random_uuid(), t.tenant, 'device', 'package.handed', t.operation::text,
@@ -69,7 +70,10 @@ _KILL: Final = """
        AND (p.state = 'waiting' OR p.state = 'head' AND m.handed_at IS NULL)
 """
 _REOPEN: Final = """
-    UPDATE operations SET state = 'accepted' WHERE bucket = $1 AND eid = $2 AND state = 'sealed'
+    UPDATE operations o SET state = 'accepted'
+     WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'sealed'
+       AND NOT EXISTS (SELECT 1 FROM mailbox m
+                        WHERE m.bucket = $1 AND m.eid = $2 AND m.operation = o.id AND m.handed_at IS NOT NULL)
 """
 _EMPTY: Final = """
     UPDATE mailbox

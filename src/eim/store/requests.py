@@ -18,11 +18,14 @@ class Ask(StrEnum):
     RESEAL = "reseal"  # token or version changed: what was not handed out is sealed anew
 
 
-# One open request of a kind an eUICC is enough, however often the card repeats itself.
+# One open request of a kind an eUICC is enough, however often the card repeats itself; but one that is due later does
+# not hold up one that is due now.
 _ADD: Final = """
     INSERT INTO requests (bucket, id, eid, kind, reason, not_before)
     SELECT $1, gen_random_uuid(), $2, $3, $4, now() + make_interval(secs => $5)
-     WHERE NOT EXISTS (SELECT 1 FROM requests r WHERE r.bucket = $1 AND r.eid = $2 AND r.kind = $3)
+     WHERE NOT EXISTS (SELECT 1 FROM requests r
+                        WHERE r.bucket = $1 AND r.eid = $2 AND r.kind = $3
+                          AND r.not_before <= now() + make_interval(secs => $5))
 """
 _DUE: Final = """
     SELECT bucket, id, eid, kind, reason FROM requests

@@ -93,17 +93,19 @@ _FAILED_RECOVERIES: Final = """
     SELECT count(*) FROM operations
      WHERE bucket = $1 AND eid = $2 AND priority = 0 AND state = 'in_doubt' AND doubt = $3
 """
-# The head goes, answered or not, so that what clears the doubt goes out next.
+# The head in doubt goes, so that what clears the doubt goes out next. One that is out and not in doubt stays: it is
+# handed out until it is answered, or nothing would ever end it.
 _DEMOTE: Final = """
     UPDATE packages p SET state = 'ended'
-      FROM mailbox m
+      FROM mailbox m, operations o
      WHERE p.bucket = $1 AND p.eid = $2 AND m.bucket = $1 AND m.eid = $2 AND p.number = m.number
-       AND m.handed_at IS NOT NULL
+       AND o.bucket = $1 AND o.id = m.operation AND o.state = 'in_doubt'
 """
 _CLEAR: Final = """
-    UPDATE mailbox
+    UPDATE mailbox m
        SET number = NULL, operation = NULL, counter = NULL, sealed = NULL, handed_at = NULL, deliveries = 0
-     WHERE bucket = $1 AND eid = $2
+      FROM operations o
+     WHERE m.bucket = $1 AND m.eid = $2 AND o.bucket = $1 AND o.id = m.operation AND o.state = 'in_doubt'
 """
 
 
@@ -228,7 +230,7 @@ async def expire(db: Db, bucket: Bucket, operation: UUID) -> bool:
 
 
 async def clear_head(db: Db, bucket: Bucket, eid: Eid) -> None:
-    """Take the handed-out head away: its operation is in doubt, and something else goes out next."""
+    """Take the head away when its operation is in doubt: something else goes out next."""
     await db.execute(_DEMOTE, bucket, eid)
     await db.execute(_CLEAR, bucket, eid)
 

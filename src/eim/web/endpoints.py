@@ -12,6 +12,7 @@ from starlette.types import Scope as Connection
 
 from eim import api
 from eim.errors import EimError, InvalidRequest, MethodNotAllowed, UnsupportedMediaType
+from eim.services.again import again
 from eim.services.tokens import Caller, Scope, Tokens
 from eim.store.orders import Repeat
 from eim.web import problems
@@ -111,7 +112,7 @@ class Resource:
         caller = await authenticate(request, self._tokens)
         require(caller, found.route.scope)
         octets = await read_at_most(request, self._limits.body, self._limits.deadline)
-        answer = await found.serve(request, caller, octets)
+        answer = await again(lambda: found.serve(request, caller, octets))
         return Response(msgspec.json.encode(answer), found.route.status, _HEADERS, media_type=_JSON)
 
 
