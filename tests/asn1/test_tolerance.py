@@ -1,5 +1,6 @@
 """What other implementations send, each as one shape: read for what it means, its signed octets untouched."""
 
+import msgspec
 import pytest
 
 from eim.asn1 import der, sgp32
@@ -14,12 +15,14 @@ from eim.asn1.sgp32 import (
     EuiccResult,
     HandleNotification,
     IpaCapabilities,
+    IpaEuiccData,
     PendingNotification,
     ProvideEimPackageResult,
     ResponseError,
     ResultSigned,
     SpkiChoice,
     TriggerResult,
+    Unreadable,
 )
 from eim.errors import Malformed
 from tests.asn1.test_sgp32 import EID, EIM_ID, EUICC_SIGNATURE, RESULT, SIGNED, SIGNED_TLV, SPKI, TRANSACTION
@@ -295,17 +298,99 @@ def test_a_notification_of_no_or_two_events_names_none(bits: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "octets",
+    ("octets", "raw"),
     [
-        pytest.param("BF5000", id="an empty BF50"),
-        pytest.param("BF5003 040101", id="nothing known in BF50"),
-        pytest.param("BF5004 3002 A000", id="notifications without a result"),
-        pytest.param("BF5011 5A0F 890490321234512345123456789012", id="an EID of 15 octets"),
-        pytest.param("BF5003 BF5100", id="an empty BF51"),
-        pytest.param("BF5005 BF5102 A000", id="an empty arm"),
-        pytest.param("BF5007 BF5204 A502 3000", id="half a certificate"),
+        pytest.param("BF5000", "BF5000", id="an empty BF50"),
+        pytest.param("BF5003 040101", "BF5003 040101", id="nothing known in BF50"),
+        pytest.param("BF5004 3002 A000", "3002 A000", id="notifications without a result"),
+        pytest.param("BF5003 BF5100", "BF5100", id="an empty BF51"),
+        pytest.param("BF5005 BF5102 A000", "BF5102 A000", id="an empty arm"),
+        pytest.param("BF5006 BF5103 040100", "BF5103 040100", id="an element nobody knows in BF51"),
+        pytest.param("BF5004 BF5401 00", None, id="no TLV in BF54"),
+        pytest.param("BF5005 BF5202 A100", "BF5202 A100", id="a data error without a code"),
+        pytest.param("BF5002 0200", "0200", id="a code of no octet"),
     ],
 )
-def test_no_result_at_all_is_refused(octets: str) -> None:
-    with pytest.raises(Malformed):
-        sgp32.decode(ProvideEimPackageResult, bytes.fromhex(octets))
+def test_a_result_that_says_nothing_known_is_kept_unless_its_tlvs_are_broken(octets: str, raw: str | None) -> None:
+    if raw is None:
+        with pytest.raises(Malformed):
+            sgp32.decode(ProvideEimPackageResult, bytes.fromhex(octets))
+    else:
+        provided = sgp32.decode(ProvideEimPackageResult, bytes.fromhex(octets))
+        assert provided.payload == Unreadable(bytes.fromhex(raw))
+
+
+def test_an_eid_of_another_size_is_no_reason_to_refuse_a_result() -> None:
+    octets = der.wrap(0xBF50, b"\x5a\x0f" + EID[:15] + BF51)
+    provided = sgp32.decode(ProvideEimPackageResult, octets)
+    assert (provided.eid, bare(provided.payload)) == (EID[:15], SIGNED)
+
+
+def test_an_eid_behind_its_result_is_found() -> None:
+    assert sgp32.decode(ProvideEimPackageResult, der.wrap(0xBF50, BF51 + EID_TLV)).eid == EID
+
+
+NO_RESULT = bytes.fromhex("BF5103 040100")
+NO_NOTIFICATION = bytes.fromhex("8101 7F")
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        pytest.param(der.wrap(0xA2, BF51 + NO_RESULT + BF51), id="A2"),
+        pytest.param(der.wrap(0xA0, BF51 + NO_RESULT + BF51), id="in the list of notifications"),
+        pytest.param(der.wrap(0xBF2B, der.wrap(0xA2, BF51 + NO_RESULT + BF51)), id="BF2B"),
+        pytest.param(der.wrap(0xBF2B, der.wrap(0xA3, der.wrap(0xA1, BF51 + NO_RESULT + BF51))), id="BF2B, A3"),
+    ],
+)
+def test_one_unreadable_result_in_a_list_costs_only_itself(member: bytes) -> None:
+    octets = der.wrap(0xBF52, der.wrap(0xA0, bytes.fromhex("810141") + member))
+    data = sgp32.decode(DataResponse, octets).data
+    assert tuple(bare(result) for result in data.results) == (SIGNED, SIGNED)
+    assert (data.default_smdp, data.unreadable) == ("A", (NO_RESULT,))
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        pytest.param(der.wrap(0xA0, NOTIFICATION + NO_NOTIFICATION), id="A0"),
+        pytest.param(der.wrap(0xBF2B, der.wrap(0xA0, NOTIFICATION + NO_NOTIFICATION)), id="BF2B"),
+    ],
+)
+def test_one_unreadable_notification_in_a_list_costs_only_itself(member: bytes) -> None:
+    data = sgp32.decode(DataResponse, der.wrap(0xBF52, der.wrap(0xA0, bytes.fromhex("810141") + member))).data
+    assert (data.default_smdp, data.notifications, data.unreadable) == ("A", (NOTIFICATION,), (NO_NOTIFICATION,))
+
+
+@pytest.mark.parametrize(
+    "member", ["A502 3000", "84 09 010203040506070809", "83 02 FFFE", "A803 800108", "BF2B03 820100", "81 01 42"]
+)
+def test_a_member_of_the_data_that_cannot_be_read_counts_as_absent(member: str) -> None:
+    octets = bytes.fromhex(member)
+    data = sgp32.decode(DataResponse, der.wrap(0xBF52, der.wrap(0xA0, bytes.fromhex("810141") + octets))).data
+    expected = octets[3:] if member.startswith("BF2B") else octets
+    assert msgspec.structs.replace(data, unreadable=()) == IpaEuiccData(default_smdp="A")
+    assert data.unreadable == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("retrieved", "notifications", "results", "unreadable"),
+    [
+        pytest.param(der.wrap(0xA2, BF51), (), (SIGNED,), (), id="results"),
+        pytest.param(
+            der.wrap(0xA3, der.wrap(0xA0, NOTIFICATION) + der.wrap(0xA1, BF51)), (NOTIFICATION,), (SIGNED,), (), id="A3"
+        ),
+        pytest.param(der.wrap(0xA2, NO_RESULT + BF51), (), (SIGNED,), (NO_RESULT,), id="an unreadable one"),
+        pytest.param(bytes.fromhex("81017F"), (), (), (), id="an error"),
+    ],
+)
+def test_results_listed_beside_a_result_of_v1_0_1_are_found(
+    retrieved: bytes, notifications: tuple[bytes, ...], results: tuple[ResultSigned, ...], unreadable: tuple[bytes, ...]
+) -> None:
+    octets = der.wrap(0xBF50, der.wrap(0x30, BF51 + der.wrap(0xBF2B, retrieved)))
+    provided = sgp32.decode(ProvideEimPackageResult, octets)
+    assert (bare(provided.payload), provided.envelope) == (SIGNED, Envelope.RETRIEVED)
+    assert tuple(bare(result) for result in provided.results) == results
+    assert (provided.notifications, provided.unreadable) == (notifications, unreadable)
+    if not unreadable and results:
+        assert sgp32.encode(provided) == octets

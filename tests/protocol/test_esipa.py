@@ -18,15 +18,17 @@ from eim.asn1.sgp32 import (
     HandleNotification,
     IpaEuiccData,
     IpaEuiccDataRequest,
+    PendingNotification,
     ProvideEimPackageResult,
     ResponseError,
     ResultSigned,
     TriggerResult,
+    Unreadable,
 )
 from eim.domain.euicc import Speaks
 from eim.errors import Malformed
 from eim.protocol import esipa
-from eim.protocol.esipa import Download, Notified, Poll, Provided, receive
+from eim.protocol.esipa import Download, Notified, Poll, Provided, UnnamedPoll, receive
 from tests.protocol import captures
 from tests.protocol.captures import REQUESTS, RESPONSES, Capture
 from tests.reference.compilers import own, standard
@@ -49,6 +51,7 @@ def test_every_captured_request_is_what_its_index_says(capture: Capture) -> None
             assert isinstance(received, Poll)
         case ["handleNotificationEsipa", "pendingNotification", kind]:
             assert isinstance(received, Notified)
+            assert isinstance(received.notification, PendingNotification)
             assert received.notification.kind == kind
         case ["provideEimPackageResult", "ePRAndNotifications"]:
             assert isinstance(received, Provided)
@@ -117,11 +120,13 @@ def test_the_captured_notifications_name_their_sm_dp_plus() -> None:
     received = receive(captures.of(59, "request"))
     assert isinstance(received, Notified)
     notification = received.notification
+    assert isinstance(notification, PendingNotification)
     assert (notification.event, notification.seq_number) == ("install", 22)
     assert notification.address == "testsmdpplus1.example.com"
     assert notification.signed.startswith(b"\xbf\x27")
     other = receive(captures.of(52, "request"))
     assert isinstance(other, Notified)
+    assert isinstance(other.notification, PendingNotification)
     assert other.notification.signed.startswith(b"\xbf\x2f")
     assert other.notification.eum_certificate is not None
 
@@ -202,9 +207,33 @@ def test_a_poll_in_another_coding_says_the_same(request_: Any) -> None:
         )
 
 
-def test_a_state_change_without_a_eid_is_no_poll() -> None:
-    with pytest.raises(Malformed):
-        receive(bytes.fromhex("BF4F028000"))
+@pytest.mark.parametrize(
+    ("members", "error"),
+    [
+        ("", 4),
+        ("8000", 4),
+        ("810101 820362F210", 4),
+        ("5A00", 3),
+        ("5A0F 890490321234512345123456789012", 3),
+        ("5A11 8904903212345123451234567890123500 8000", 3),
+    ],
+)
+def test_a_poll_without_an_eid_is_told_so_in_its_own_words(members: str, error: int) -> None:
+    octets = der.wrap(0xBF4F, bytes.fromhex(members))
+    assert receive(octets) == UnnamedPoll(error, octets)
+
+
+@pytest.mark.parametrize("members", ["800100", "8100", "8109010203040506070809", "8201 62", "9F7F00", "5A0101"])
+def test_what_else_a_poll_says_wrongly_hinders_nothing(members: str) -> None:
+    octets = der.wrap(0xBF4F, b"\x5a\x10" + EID + bytes.fromhex(members))
+    assert receive(octets) == Poll(EID, False, None, None, None, octets)
+
+
+@pytest.mark.parametrize("inside", ["0400", "30020400", "30003000", ""])
+def test_a_notification_that_says_nothing_known_is_kept(inside: str) -> None:
+    octets = der.wrap(0xBF3D, der.wrap(0xA0, bytes.fromhex(inside)))
+    kept = der.wrap(0xA0, bytes.fromhex(inside)) if inside in ("30003000", "") else bytes.fromhex(inside)
+    assert receive(octets) == Notified(Unreadable(kept), octets)
 
 
 DATA = DataResponse(IpaEuiccData(default_smdp="smdp.example.com", association_token=1))

@@ -286,6 +286,8 @@ def payload(compiler: Any, value: sgp32.Payload) -> tuple[str, Any]:
         case sgp32.ResponseError():
             spelled = without_none(eimTransactionId=value.transaction_id, eimPackageResultErrorCode=value.code)
             return "eimPackageResultResponseError", spelled
+        case sgp32.Unreadable():
+            raise ValueError("the notation has no words for it")
 
 
 def provided(compiler: Any, value: sgp32.ProvideEimPackageResult) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from eim.asn1.packages import TRANSACTION
 from eim.asn1.results import PackageResult
 from eim.asn1.rsp import TAGS as NOTIFICATION_TAGS
 from eim.asn1.schema import Group, ListOf, Member, Members, Opaque, Sequence, Tagged
+from eim.errors import Malformed
 
 
 class IpaEuiccDataRequest(msgspec.Struct, frozen=True):
@@ -51,13 +52,21 @@ class IpaEuiccData(msgspec.Struct, frozen=True):
     device_info: bytes | None = None  # the A9 TLV
     iot_versions: tuple[bytes, ...] = ()  # read from info2: SGP.32 versions, 3 octets each
     ci_keys_signing: tuple[bytes, ...] = ()  # read from info1 or info2: CI keys the eUICC can sign under
+    unreadable: tuple[bytes, ...] = ()  # TLVs of members and list elements that don't say what they should
 
 
-class RetrievedNotifications(msgspec.Struct, frozen=True):
-    """BF2B as v1.0.1 embeds it; later versions list the notifications themselves."""
+class Listed(msgspec.Struct, frozen=True):
+    """What a list holds; also a whole BF2B, in which v1.0.1 embeds its lists."""
 
     notifications: tuple[bytes, ...] = ()
     results: tuple[PackageResult, ...] = ()
+    unreadable: tuple[bytes, ...] = ()
+
+    def and_then(self, more: "Listed") -> "Listed":
+        """Both, `more` behind."""
+        return Listed(
+            self.notifications + more.notifications, self.results + more.results, self.unreadable + more.unreadable
+        )
 
 
 class DataResponse(msgspec.Struct, frozen=True):
@@ -106,30 +115,55 @@ _CAPABILITIES: Final = Sequence(
 )
 
 
+class _List(msgspec.Struct, frozen=True):
+    """A list of notifications or results. Each element goes by its own tag; one that is neither costs only itself."""
+
+    def read(self, data: bytes, node: Node) -> Listed:
+        notifications, results, unreadable = [], [], []
+        for child in der.inside(data, node):
+            if child[0] in NOTIFICATION_TAGS:
+                notifications.append(der.whole(data, child))
+                continue
+            try:
+                results.append(PACKAGE_RESULT.read(data, child))
+            except Malformed:
+                unreadable.append(der.whole(data, child))
+        return Listed(tuple(notifications), tuple(results), tuple(unreadable))
+
+    def write(self, value: Listed) -> bytes:
+        return NOTIFICATIONS.write(value.notifications) + _RESULTS.write(value.results)
+
+
+LIST: Final = _List()
+
+
 class _Retrieved(msgspec.Struct, frozen=True):
     """RetrieveNotificationsListResponse: a list, the results, both (A3 in v1.0.1), or an error, read as nothing."""
 
-    def read(self, data: bytes, node: Node) -> RetrievedNotifications:
+    def read(self, data: bytes, node: Node) -> Listed:
         held = der.inside(data, node)
-        if len(held) == 1 and held[0][0] == 0xA3:
-            both = der.inside(data, held[0])
-            return RetrievedNotifications(_find(data, both, 0xA0, NOTIFICATIONS), _find(data, both, 0xA1, _RESULTS))
-        return RetrievedNotifications(_find(data, held, 0xA0, NOTIFICATIONS), _find(data, held, 0xA2, _RESULTS))
+        if len(held) == 1 and held[0][0] == _BOTH:
+            held = der.inside(data, held[0])
+        found = Listed()
+        for child in held:
+            if child[0] in _LISTS:
+                found = found.and_then(LIST.read(data, child))
+            elif child[0] != _LIST_ERROR:
+                found = found.and_then(Listed(unreadable=(der.whole(data, child),)))
+        return found
 
-    def write(self, value: RetrievedNotifications) -> bytes:
+    def write(self, value: Listed) -> bytes:
         notifications = der.wrap(0xA0, NOTIFICATIONS.write(value.notifications))
         if not value.results:
             return notifications
         if not value.notifications:
             return der.wrap(0xA2, _RESULTS.write(value.results))
-        return der.wrap(0xA3, notifications + der.wrap(0xA1, _RESULTS.write(value.results)))
+        return der.wrap(_BOTH, notifications + der.wrap(0xA1, _RESULTS.write(value.results)))
 
 
-def _find(data: bytes, held: list[Node], tag: int, items: ListOf) -> tuple[Any, ...]:
-    node = next((child for child in held if child[0] == tag), None)
-    return items.read(data, node) if node else ()
-
-
+_BOTH: Final = 0xA3
+_LISTS: Final = (0xA0, 0xA1, 0xA2)  # notifications; results, as A1 inside A3
+_LIST_ERROR: Final = 0x81
 RETRIEVED: Final = Tagged(0xBF2B, _Retrieved())
 
 # In the module's order. At 80 and BF2B v1.0.1 has the default SM-DP+ and the notifications.
@@ -147,7 +181,12 @@ _MEMBERS: Final = (
     Member("capabilities", Tagged(0xA8, _CAPABILITIES), None),
     Member("device_info", Opaque((0xA9,)), None),
 )
-_READ: Final = Members((*_MEMBERS, Member("retrieved", RETRIEVED, RetrievedNotifications())))
+_LISTING: Final = (
+    Member("notifications", Tagged(0xA0, LIST), Listed()),
+    Member("results", Tagged(0xA2, LIST), Listed()),
+    Member("retrieved", RETRIEVED, Listed()),
+)
+_READ: Final = Members((*(m for m in _MEMBERS if m.name not in ("notifications", "results")), *_LISTING))
 _DATA: Final = Sequence(IpaEuiccData, _MEMBERS)
 
 _ERROR: Final = Sequence(
@@ -195,10 +234,10 @@ def _error(data: bytes, held: list[Node], raw: bytes) -> DataError:
 
 def _read_data(data: bytes, held: list[Node]) -> IpaEuiccData:
     values: dict[str, Any] = {}
-    _READ.read(values, data, held)
-    retrieved: RetrievedNotifications = values.pop("retrieved")
-    values["notifications"] += retrieved.notifications
-    values["results"] += retrieved.results
+    listed = Listed(unreadable=_READ.read_readable(values, data, held))
+    for member in _LISTING:
+        listed = listed.and_then(values.pop(member.name))
+    values |= {name: getattr(listed, name) for name in listed.__struct_fields__}
     info1, info2 = values["info1"], values["info2"]
     values["iot_versions"] = _octets_at(info2, (0xB4, 0xA0))
     values["ci_keys_signing"] = _octets_at(info1, (0xAA,)) or _octets_at(info2, (0xAA,))
@@ -236,6 +275,6 @@ _MEMBERS_V1_0_1: Final = (
 
 def encode_data_v1_0_1(data: IpaEuiccData) -> bytes:
     """The BF52 TLV as a v1.0.1 IPA sends it: default SM-DP+ at 80, notifications and results in BF2B at the end."""
-    retrieved = RetrievedNotifications(data.notifications, data.results)
+    retrieved = Listed(data.notifications, data.results)
     content = Sequence(IpaEuiccData, _MEMBERS_V1_0_1).write(data) + RETRIEVED.write(retrieved)
     return der.wrap(DATA_TAG, der.wrap(0xA0, content))

@@ -35,7 +35,7 @@ def read_one(octets: bytes) -> Node:
 
 def inside(data: bytes, node: Node) -> list[Node]:
     """What a constructed TLV holds. Raises Malformed when it is primitive."""
-    if not is_constructed(node[0]):
+    if not data[node[1]] & _CONSTRUCTED:
         raise Malformed(f"tag {node[0]:X} holds no TLVs")
     return children(data, node[2], node[3])
 
@@ -58,7 +58,7 @@ def value(data: bytes, node: Node) -> bytes:
 
 def undouble(data: bytes, node: Node) -> Node:
     """`node`, or the TLV of the same tag that is all it holds: some encoders write a tagged CHOICE twice."""
-    while is_constructed(node[0]):
+    while data[node[1]] & _CONSTRUCTED:
         size = (node[0].bit_length() + 7) // 8
         if data[node[2] : node[2] + size] != data[node[1] : node[1] + size]:
             break

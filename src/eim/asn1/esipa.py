@@ -9,11 +9,12 @@ from msgspec import structs
 from eim.asn1 import der
 from eim.asn1.data import (
     DATA_TAG,
+    LIST,
     NOTIFICATIONS,
     RETRIEVED,
     DataError,
     DataResponse,
-    RetrievedNotifications,
+    Listed,
     read_data_response,
     write_data_response,
 )
@@ -22,8 +23,7 @@ from eim.asn1.kinds import Integer, Null, Octets
 from eim.asn1.package_results import TAG as RESULT_TAG
 from eim.asn1.package_results import read_package_result, write_package_result
 from eim.asn1.packages import EID, TRANSACTION
-from eim.asn1.results import ErrorSigned, ErrorUnsigned, PackageResult, ResultSigned
-from eim.asn1.rsp import TAGS as NOTIFICATION_TAGS
+from eim.asn1.results import ErrorSigned, ErrorUnsigned, PackageResult, ResultSigned, Unreadable
 from eim.asn1.schema import Member, Opaque, Sequence, Tagged
 from eim.errors import Malformed
 
@@ -45,7 +45,7 @@ class ResponseError(msgspec.Struct, frozen=True):
     raw: bytes = b""
 
 
-Payload = PackageResult | DataResponse | DataError | TriggerResult | ResponseError
+Payload = PackageResult | DataResponse | DataError | TriggerResult | ResponseError | Unreadable
 
 
 class GetEimPackageRequest(msgspec.Struct, frozen=True):
@@ -77,9 +77,11 @@ class ProvideEimPackageResult(msgspec.Struct, frozen=True):
     """BF50 from the IPA."""
 
     payload: Payload
-    eid: bytes | None = None
+    eid: bytes | None = None  # read as it came, so perhaps not of 16 octets
     notifications: tuple[bytes, ...] = ()  # PendingNotification TLVs; none in a BARE envelope
     envelope: Envelope = Envelope.BARE
+    results: tuple[PackageResult, ...] = ()  # more of them, in the list of a RETRIEVED envelope
+    unreadable: tuple[bytes, ...] = ()  # elements of the list that are neither
 
 
 class Carrier(StrEnum):
@@ -92,41 +94,39 @@ class Carrier(StrEnum):
 class HandleNotification(msgspec.Struct, frozen=True):
     """BF3D from the IPA: one notification for an SM-DP+, or a result that wants no answer."""
 
-    content: bytes | ProvideEimPackageResult  # bytes: one PendingNotification TLV
+    content: bytes | ProvideEimPackageResult  # bytes: what has the place of one PendingNotification TLV
     carrier: Carrier = Carrier.PROVIDE
 
 
 PROVIDE_TAG: Final = 0xBF50
 HANDLE_TAG: Final = 0xBF3D
 TRIGGER_TAG: Final = 0xBF54
+_LIST_TAG: Final = 0xA0
 _ERROR_TAG: Final = 0xA0
 _BARE_ERROR_TAG: Final = 0x02  # v1.0.1 and v1.1
+_NOTIFICATION_TAG: Final = 0xA0
 _V1_0_1_TAG: Final = 0xA1
 
-POLL: Final = Tagged(
-    0xBF4F,
-    Sequence(
-        GetEimPackageRequest,
-        (
-            Member("eid", EID),
-            Member("state_change", Tagged(0x80, Null()), False),
-            Member("cause", Tagged(0x81, Integer()), None),
-            Member("plmn", Tagged(0x82, Octets(3, 3)), None),
-        ),
+_POLL: Final = Sequence(
+    GetEimPackageRequest,
+    (
+        Member("eid", EID),
+        Member("state_change", Tagged(0x80, Null()), False),
+        Member("cause", Tagged(0x81, Integer()), None),
+        Member("plmn", Tagged(0x82, Octets(3, 3)), None),
     ),
 )
+POLL: Final = Tagged(0xBF4F, _POLL)
 
-POLL_V1_0_1: Final = Tagged(
-    0xBF4F,
-    Sequence(
-        GetEimPackageRequestV101,
-        (
-            Member("eid", EID),
-            Member("state_change", Tagged(0x80, Null()), False),
-            Member("plmn", Tagged(0x81, Octets(3, 3)), None),
-        ),
+_POLL_V1_0_1: Final = Sequence(
+    GetEimPackageRequestV101,
+    (
+        Member("eid", EID),
+        Member("state_change", Tagged(0x80, Null()), False),
+        Member("plmn", Tagged(0x81, Octets(3, 3)), None),
     ),
 )
+POLL_V1_0_1: Final = Tagged(0xBF4F, _POLL_V1_0_1)
 
 _RESPONSE_ERROR: Final = Sequence(
     ResponseError,
@@ -174,13 +174,26 @@ _TRIGGER: Final = Tagged(
 
 
 def read_poll(octets: bytes) -> GetEimPackageRequest | GetEimPackageRequestV101:
-    """The poll in BF4F. Three octets at tag 81 are the PLMN of v1.0.1: a cause has one."""
-    node = der.undouble(octets, der.read_one(octets))
-    if any(child[0] == 0x81 and child[3] - child[2] == 3 for child in der.inside(octets, node)):
-        old: GetEimPackageRequestV101 = POLL_V1_0_1.read(octets, node)
+    """The poll in BF4F; Malformed only without an EID of 16 octets, as what else it says isn't worth a refusal.
+
+    Three octets at tag 81 are the PLMN of v1.0.1: a cause has one.
+    """
+    held = der.inside(octets, der.undouble(octets, der.read_one(octets)))
+    if any(child[0] == 0x81 and child[3] - child[2] == 3 for child in held):
+        old: GetEimPackageRequestV101 = _POLL_V1_0_1.build_readable(octets, held)
         return old
-    poll: GetEimPackageRequest = POLL.read(octets, node)
+    poll: GetEimPackageRequest = _POLL.build_readable(octets, held)
     return poll
+
+
+def eid_in_poll(octets: bytes) -> bytes | None:
+    """The EID in a BF4F as it came, of whatever size; None when it has none. Raises Malformed."""
+    held = der.inside(octets, der.undouble(octets, der.read_one(octets)))
+    return _said_eid(octets, held)
+
+
+def _said_eid(data: bytes, held: list[Node]) -> bytes | None:
+    return next((der.value(data, child) for child in held if child[0] == EID.tag), None)
 
 
 def read_trigger_result(data: bytes, node: Node) -> TriggerResult:
@@ -199,7 +212,10 @@ def write_trigger_result(value: TriggerResult) -> bytes:
 
 
 def read_provided(octets: bytes) -> ProvideEimPackageResult:
-    """The result in one complete BF50 TLV, of v1.0.1 to v1.3. Raises Malformed."""
+    """What one complete BF50 TLV brings, of v1.0.1 to v1.3. Raises Malformed only when its TLVs aren't sound.
+
+    A device whose message is refused sends it for ever, so what can't be understood is Unreadable, and no error.
+    """
     node = der.undouble(octets, der.read_one(octets))
     if node[0] != PROVIDE_TAG:
         raise Malformed(f"tag {node[0]:X} is no ProvideEimPackageResult")
@@ -207,27 +223,33 @@ def read_provided(octets: bytes) -> ProvideEimPackageResult:
 
 
 def _read_provided(data: bytes, node: Node) -> ProvideEimPackageResult:
-    eid: bytes | None = None
-    for child in der.inside(data, node):
-        if child[0] in EID.tags:
-            eid = EID.read(data, child)
-        elif child[0] == der.SEQUENCE:
+    held = der.inside(data, node)
+    eid = _said_eid(data, held)
+    for child in held:
+        if child[0] == der.SEQUENCE:
             return _read_with_notifications(data, child, eid)
-        elif child[0] in _PAYLOADS:
-            return ProvideEimPackageResult(_PAYLOADS[child[0]](data, child), eid)
-    raise Malformed("no result in ProvideEimPackageResult")
+        if child[0] in _PAYLOADS:
+            return ProvideEimPackageResult(_read_payload(data, child), eid)
+    return ProvideEimPackageResult(Unreadable(der.whole(data, node)), eid)
+
+
+def _read_payload(data: bytes, node: Node) -> Payload:
+    try:
+        payload: Payload = _PAYLOADS[node[0]](data, node)
+    except Malformed:
+        return Unreadable(der.whole(data, node))
+    return payload
 
 
 def _read_with_notifications(data: bytes, node: Node, eid: bytes | None) -> ProvideEimPackageResult:
     held = {child[0]: child for child in reversed(der.inside(data, node))}
-    if RESULT_TAG not in held:
-        raise Malformed("notifications without a result")
-    result = read_package_result(data, held[RESULT_TAG])
+    result = _read_payload(data, held[RESULT_TAG]) if RESULT_TAG in held else Unreadable(der.whole(data, node))
+    listed, envelope = Listed(), Envelope.LIST
     if RETRIEVED.tag in held:
-        retrieved: RetrievedNotifications = RETRIEVED.read(data, held[RETRIEVED.tag])
-        return ProvideEimPackageResult(result, eid, retrieved.notifications, Envelope.RETRIEVED)
-    notifications = NOTIFICATIONS.read(data, held[0xA0]) if 0xA0 in held else ()
-    return ProvideEimPackageResult(result, eid, notifications, Envelope.LIST)
+        listed, envelope = RETRIEVED.read(data, held[RETRIEVED.tag]), Envelope.RETRIEVED
+    elif _LIST_TAG in held:
+        listed = LIST.read(data, held[_LIST_TAG])
+    return ProvideEimPackageResult(result, eid, listed.notifications, envelope, listed.results, listed.unreadable)
 
 
 def _read_error(data: bytes, node: Node) -> ResponseError:
@@ -257,9 +279,9 @@ def _provided_content(value: ProvideEimPackageResult) -> bytes:
     eid = EID.write(value.eid) if value.eid is not None else b""
     payload = write_payload(value.payload)
     if value.envelope is Envelope.LIST:
-        payload = der.wrap(der.SEQUENCE, payload + der.wrap(0xA0, NOTIFICATIONS.write(value.notifications)))
+        payload = der.wrap(der.SEQUENCE, payload + der.wrap(_LIST_TAG, NOTIFICATIONS.write(value.notifications)))
     elif value.envelope is Envelope.RETRIEVED:
-        retrieved = RETRIEVED.write(RetrievedNotifications(value.notifications))
+        retrieved = RETRIEVED.write(Listed(value.notifications, value.results))
         payload = der.wrap(der.SEQUENCE, payload + retrieved)
     return eid + payload
 
@@ -275,27 +297,23 @@ def write_payload(value: Payload) -> bytes:
             return write_trigger_result(value)
         case ResponseError():
             return value.raw or der.wrap(_ERROR_TAG, _RESPONSE_ERROR.write(value))
+        case Unreadable():
+            return value.raw
 
 
 def read_handled(octets: bytes) -> HandleNotification:
-    """The HandleNotification in one complete BF3D TLV. Raises Malformed."""
+    """The HandleNotification in one complete BF3D TLV. Raises Malformed, for what the notification says never."""
     held = der.inside(octets, der.undouble(octets, der.read_one(octets)))
     if len(held) != 1:
         raise Malformed(f"{len(held)} alternatives in HandleNotification")
     (node,) = held
-    if node[0] == 0xA0:
-        return HandleNotification(_read_notification(octets, node))
+    if node[0] == _NOTIFICATION_TAG:
+        inside = der.inside(octets, node)
+        return HandleNotification(der.whole(octets, inside[0] if len(inside) == 1 else node))
     carriers = {PROVIDE_TAG: Carrier.PROVIDE, _V1_0_1_TAG: Carrier.V1_0_1}
     if node[0] not in carriers:
         raise Malformed(f"tag {node[0]:X} in HandleNotification")
     return HandleNotification(_read_provided(octets, _without_provide_tag(octets, node)), carriers[node[0]])
-
-
-def _read_notification(data: bytes, node: Node) -> bytes:
-    held = der.inside(data, node)
-    if len(held) != 1 or held[0][0] not in NOTIFICATION_TAGS:
-        raise Malformed("not one notification in HandleNotification")
-    return der.whole(data, held[0])
 
 
 def _without_provide_tag(data: bytes, node: Node) -> Node:
@@ -308,6 +326,6 @@ def _without_provide_tag(data: bytes, node: Node) -> Node:
 def write_handled(value: HandleNotification) -> bytes:
     """The BF3D TLV."""
     if isinstance(value.content, bytes):
-        return der.wrap(HANDLE_TAG, der.wrap(0xA0, value.content))
+        return der.wrap(HANDLE_TAG, der.wrap(_NOTIFICATION_TAG, value.content))
     tag = PROVIDE_TAG if value.carrier is Carrier.PROVIDE else _V1_0_1_TAG
     return der.wrap(HANDLE_TAG, der.wrap(tag, _provided_content(value.content)))

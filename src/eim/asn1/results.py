@@ -87,6 +87,12 @@ class ErrorUnsigned(msgspec.Struct, frozen=True):
 PackageResult = ResultSigned | ErrorSigned | ErrorUnsigned
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """Sound TLVs in the place of something we know, that don't say it. Evidence, and no reason to refuse the rest."""
+
+    raw: bytes
+
+
 PROFILE: Final = Kept(
     Tagged(
         0xE3,

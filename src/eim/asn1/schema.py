@@ -192,6 +192,7 @@ class Group:
 
     def __init__(self, tag: int, members: tuple[Member, ...]) -> None:
         self.tags: Final = (tag,)
+        self.name: Final = members[0].name  # reading gives all of them, so the first tells whether it has happened
         self._tag: Final = tag
         self._members: Final = Members(members)
 
@@ -212,25 +213,44 @@ class Members:
 
     def __init__(self, members: Iterable[Member | Group]) -> None:
         self.all: Final = tuple(members)
-        self._by_tag: Final[dict[int, tuple[int, ...]]] = {}
-        for number, member in enumerate(self.all):
+        self._by_tag: Final[dict[int, tuple[Member | Group, ...]]] = {}
+        for member in self.all:
             for tag in member.tags:
-                self._by_tag[tag] = (*self._by_tag.get(tag, ()), number)
+                self._by_tag[tag] = (*self._by_tag.get(tag, ()), member)
 
     def read(self, values: dict[str, Any], data: bytes, held: Iterable[Node]) -> None:
-        """Put what `held` says into `values`. A tag that two members have goes to the first one still waiting."""
-        waiting = dict.fromkeys(range(len(self.all)))
+        """Put what `held` says into `values`, which has none of these members yet.
+
+        A tag that two members have goes to the first one still waiting.
+        """
         for node in held:
-            numbers = self._by_tag.get(node[0])
-            if numbers is None:
-                continue
-            number = next((n for n in numbers if n in waiting), None)
-            if number is None:
-                raise Malformed(f"tag {node[0]:X} once too often")
-            del waiting[number]
-            self.all[number].read(values, data, node)
-        for number in waiting:
-            self.all[number].miss(values)
+            if node[0] in self._by_tag:
+                self._read_one(values, data, node)
+        self._miss(values)
+
+    def read_readable(self, values: dict[str, Any], data: bytes, held: Iterable[Node]) -> tuple[bytes, ...]:
+        """As `read`, but what can't be read counts as absent: the TLVs skipped so, also a member's second one."""
+        unreadable = []
+        for node in held:
+            if node[0] in self._by_tag:
+                try:
+                    self._read_one(values, data, node)
+                except Malformed:
+                    unreadable.append(der.whole(data, node))
+        self._miss(values)
+        return tuple(unreadable)
+
+    def _read_one(self, values: dict[str, Any], data: bytes, node: Node) -> None:
+        for member in self._by_tag[node[0]]:
+            if member.name not in values:
+                member.read(values, data, node)
+                return
+        raise Malformed(f"tag {node[0]:X} once too often")
+
+    def _miss(self, values: dict[str, Any]) -> None:
+        for member in self.all:
+            if member.name not in values:
+                member.miss(values)
 
     def write(self, value: Any) -> bytes:
         return b"".join(member.write(value) for member in self.all)
@@ -250,6 +270,12 @@ class Sequence:
         """The value of the members `held`, wherever they lie."""
         values: dict[str, Any] = {}
         self._members.read(values, data, held)
+        return self._cls(**values)
+
+    def build_readable(self, data: bytes, held: Iterable[Node]) -> Any:
+        """As `build`, but an optional member that can't be read counts as absent."""
+        values: dict[str, Any] = {}
+        self._members.read_readable(values, data, held)
         return self._cls(**values)
 
     def write(self, value: Any) -> bytes:

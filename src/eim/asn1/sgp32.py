@@ -64,6 +64,7 @@ from eim.asn1.results import (
     ProfileInfo,
     ResultData,
     ResultSigned,
+    Unreadable,
 )
 from eim.asn1.rsp import NotificationMetadata, PendingNotification
 from eim.asn1.schema import Element, Tagged
@@ -116,6 +117,7 @@ __all__ = [
     "SetFallbackAttribute",
     "SpkiChoice",
     "TriggerResult",
+    "Unreadable",
     "UnsetFallbackAttribute",
     "UpdateEim",
     "decode",

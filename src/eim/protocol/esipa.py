@@ -8,7 +8,7 @@ import msgspec
 from eim._fast.esipa import read_poll as read_plain_poll
 from eim.asn1 import der, sgp32
 from eim.asn1.data import is_v1_0_1
-from eim.asn1.esipa import read_poll
+from eim.asn1.esipa import eid_in_poll, read_poll
 from eim.asn1.kinds import Integer
 from eim.asn1.packages import TRANSACTION
 from eim.asn1.schema import Tagged
@@ -19,10 +19,12 @@ from eim.asn1.sgp32 import (
     Envelope,
     GetEimPackageRequestV101,
     HandleNotification,
+    PackageResult,
     Payload,
     PendingNotification,
     ProvideEimPackageResult,
     ResponseError,
+    Unreadable,
 )
 from eim.domain.euicc import Speaks
 from eim.errors import Malformed
@@ -39,12 +41,21 @@ class Poll(msgspec.Struct, frozen=True):
     raw: bytes
 
 
+class UnnamedPoll(msgspec.Struct, frozen=True):
+    """GetEimPackage that names no eUICC: nothing to look for, and the IPA is told why."""
+
+    error: int  # for `poll_error`: 3 invalidEid, 4 missingEid
+    raw: bytes
+
+
 class Provided(msgspec.Struct, frozen=True):
     """ProvideEimPackageResult, also inside a HandleNotification."""
 
-    eid: bytes | None
+    eid: bytes | None  # as it came: perhaps not of 16 octets
     payload: Payload
-    notifications: tuple[bytes, ...]  # PendingNotification TLVs
+    notifications: tuple[bytes, ...]  # PendingNotification TLVs, perhaps unreadable ones
+    results: tuple[PackageResult, ...]  # more results, listed beside the payload
+    unreadable: tuple[bytes, ...]  # TLVs in that list that are neither
     speaks: Speaks | None
     wants_answer: bool  # False: it came as a HandleNotification, answered by 204
     raw: bytes
@@ -53,7 +64,7 @@ class Provided(msgspec.Struct, frozen=True):
 class Notified(msgspec.Struct, frozen=True):
     """HandleNotification with a notification for an SM-DP+."""
 
-    notification: PendingNotification
+    notification: PendingNotification | Unreadable
     raw: bytes
 
 
@@ -65,7 +76,7 @@ class Download(msgspec.Struct, frozen=True):
     raw: bytes
 
 
-Received = Poll | Provided | Notified | Download
+Received = Poll | UnnamedPoll | Provided | Notified | Download
 
 NO_PACKAGE: Final = bytes.fromhex("BF4F03020101")
 
@@ -73,6 +84,9 @@ _POLL: Final = 0xBF4F
 _PROVIDE: Final = 0xBF50
 _ACKNOWLEDGE: Final = 0xBF53
 _HANDLE: Final = 0xBF3D
+_EID_OCTETS: Final = 16
+_INVALID_EID: Final = 3
+_MISSING_EID: Final = 4
 _PLMN_V1_0_1: Final = 0x81  # where v1.0.1 puts the PLMN
 _EMPTY_V1_0_1: Final = bytes.fromhex("BF5003BF5300")  # an empty BF53: every version decodes it
 _EMPTY: Final = bytes.fromhex("BF50023000")
@@ -124,7 +138,10 @@ def _plain_poll(octets: bytes, plain: tuple[bytes, bool, int, bytes | None, int]
     return Poll(eid, state_change, cause if cause >= 0 else None, plmn, speaks, octets)
 
 
-def _general_poll(octets: bytes) -> Poll:
+def _general_poll(octets: bytes) -> Poll | UnnamedPoll:
+    eid = eid_in_poll(octets)
+    if eid is None or len(eid) != _EID_OCTETS:
+        return UnnamedPoll(_MISSING_EID if eid is None else _INVALID_EID, octets)
     poll = read_poll(octets)
     if isinstance(poll, GetEimPackageRequestV101):
         return Poll(poll.eid, poll.state_change, None, poll.plmn, Speaks.V1_0_1, octets)
@@ -137,6 +154,8 @@ def _provided(value: ProvideEimPackageResult, carrier: Carrier | None, raw: byte
         eid=value.eid,
         payload=value.payload,
         notifications=value.notifications,
+        results=value.results,
+        unreadable=value.unreadable,
         speaks=Speaks.V1_0_1 if carrier is Carrier.V1_0_1 else _spoken(value),
         wants_answer=carrier is None,
         raw=raw,
@@ -157,8 +176,15 @@ def _spoken(value: ProvideEimPackageResult) -> Speaks | None:
 def _handled(octets: bytes) -> Provided | Notified:
     handled = sgp32.decode(HandleNotification, octets)
     if isinstance(handled.content, bytes):
-        return Notified(sgp32.decode(PendingNotification, handled.content), octets)
+        return Notified(_notification(handled.content), octets)
     return _provided(handled.content, handled.carrier, octets)
+
+
+def _notification(octets: bytes) -> PendingNotification | Unreadable:
+    try:
+        return sgp32.decode(PendingNotification, octets)
+    except Malformed:
+        return Unreadable(octets)
 
 
 def _download(octets: bytes, node: der.Node) -> Download:

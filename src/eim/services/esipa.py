@@ -1,7 +1,7 @@
 """ESipa: each message goes to the service that answers it, by its tag (SGP.32 section 6.3.2)."""
 
 from eim.domain.ids import Eid
-from eim.protocol.esipa import Download, Notified, Poll, Provided, Received, download_refusal
+from eim.protocol.esipa import Download, Notified, Poll, Provided, Received, UnnamedPoll, download_refusal, poll_error
 from eim.services.again import again
 from eim.services.polls import Polls
 from eim.services.results import Results
@@ -26,6 +26,8 @@ class Esipa:
         match received:
             case Poll():
                 return await self._polls.answer(received)
+            case UnnamedPoll():
+                return poll_error(received.error)
             case Provided():
                 answer = await self._results.provide(received, source)
                 return answer if received.wants_answer else None

@@ -40,6 +40,8 @@ async def take_data(visit: Visit, response: DataResponse, roots: Roots) -> None:
         await settling.settle(visit, result)
     for octets in data.notifications:
         visit.acknowledge(await keep(visit, octets))
+    for octets in data.unreadable:
+        await settling.keep_unreadable(visit, octets)
 
 
 async def take_error(visit: Visit, error: DataError) -> None:

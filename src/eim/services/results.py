@@ -13,6 +13,7 @@ from eim.asn1.sgp32 import (
     ResponseError,
     ResultSigned,
     TriggerResult,
+    Unreadable,
 )
 from eim.domain.euicc import Speaks
 from eim.domain.ids import Bucket, Eid, bucket_of
@@ -27,6 +28,7 @@ from eim.store.connect import Pool, transaction
 from eim.store.results import Stored
 
 _EID_NOT_FOUND: Final = 2
+_INVALID_EID: Final = 3
 _MISSING_EID: Final = 4
 
 
@@ -58,7 +60,7 @@ class Results:
                 await self._keep_stray(db, source, provided.raw)
                 return self._unknown(provided, named=owner is not None)
             visit = Visit(db, *owner, card, self._clock())
-            await _learn(visit, provided.speaks)
+            await _learn(visit, provided)
             await self._take(visit, provided)
             await requests.hint(db, visit.bucket)
             return acknowledgement(visit.acknowledged, visit.speaks)
@@ -72,10 +74,12 @@ class Results:
                 await self._keep_stray(db, source, notified.raw)
                 return
             visit = Visit(db, *owner, card, self._clock())
-            await notifications.keep_read(visit, notified.notification)
+            await notifications.keep(visit, notified.notification.raw)
             await requests.hint(db, visit.bucket)
 
     async def _take(self, visit: Visit, provided: Provided) -> None:
+        for older in provided.results:  # the card still lists them: they come before the one it has just made
+            await settling.settle(visit, older)
         match provided.payload:
             case ResultSigned() | ErrorSigned() | ErrorUnsigned() as result:
                 await settling.settle(visit, result)
@@ -87,6 +91,10 @@ class Results:
                 await settling.take_unsigned(visit, "responseError", error.raw, error.transaction_id)
             case TriggerResult() as trigger:
                 await _keep_trigger(visit, trigger)
+            case Unreadable() as message:
+                await settling.keep_unreadable(visit, message.raw)
+        for octets in provided.unreadable:
+            await settling.keep_unreadable(visit, octets)
         for octets in provided.notifications:
             visit.acknowledge(await notifications.keep(visit, octets))
 
@@ -94,16 +102,23 @@ class Results:
         await results.keep_stray(db, source.peer, hashlib.sha256(octets).digest(), octets, self._rules.strays)
 
     def _unknown(self, provided: Provided, *, named: bool) -> bytes:
+        if not named and isinstance(provided.payload, ResponseError):
+            return acknowledgement((), provided.speaks)  # some IPAs clear up so before they have anything
         if not named:
-            return provide_error(_MISSING_EID)
+            return provide_error(_MISSING_EID if provided.eid is None else _INVALID_EID)
         if self._rules.tell_unknown:
             return provide_error(_EID_NOT_FOUND)
         return acknowledgement((), provided.speaks)
 
 
-async def _learn(visit: Visit, speaks: Speaks | None) -> None:
-    """The shape of a message tells its version: v1.0.1 for certain, later ones only that it isn't that."""
-    known = visit.card.speaks
+async def _learn(visit: Visit, provided: Provided) -> None:
+    """The shape of a message tells its version: v1.0.1 for certain, later ones only that it isn't that.
+
+    A bare error looks alike in v1.0.1 and v1.1, so it corrects nothing that is known.
+    """
+    known, speaks = visit.card.speaks, provided.speaks
+    if known is not None and isinstance(provided.payload, ResponseError):
+        return
     if speaks is None or speaks is known or (speaks is not Speaks.V1_0_1 and known not in (None, Speaks.V1_0_1)):
         return
     await associations.learn_speaks(visit.db, visit.bucket, visit.eid, speaks)
@@ -121,7 +136,9 @@ async def _keep_trigger(visit: Visit, trigger: TriggerResult) -> None:
 
 def _owner_of(notified: Notified, source: Source) -> tuple[Bucket, Eid] | None:
     """The EID it names, the one its certificate names, or the one that polled on this connection."""
-    said = notified.notification.eid
-    certificate = notified.notification.euicc_certificate
+    notification = notified.notification
+    known = None if isinstance(notification, Unreadable) else notification
+    said = known.eid if known else None
+    certificate = known.euicc_certificate if known else None
     eid = Eid(said) if said else eid_in_certificate(certificate) if certificate else source.polled
     return (bucket_of(eid), eid) if eid is not None else None

@@ -71,6 +71,18 @@ async def take_unsigned(visit: Visit, kind: str, octets: bytes, transaction: byt
         await doubt(visit, head, "unsigned")
 
 
+async def keep_unreadable(visit: Visit, octets: bytes) -> None:
+    """Keep TLVs that say nothing we understand in the place of a result: evidence, and the card keeps its own copy."""
+    digest = hashlib.sha256(octets).digest()
+    if await results.verdict_of(visit.db, visit.bucket, visit.eid, digest) is not None:
+        return
+    if await results.unsigned_within_the_hour(visit.db, visit.bucket, visit.eid) >= _UNSIGNED_AN_HOUR:
+        return
+    stored = Stored(digest, octets, "unreadable", "refused")
+    await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
+    await visit.record("result.refused", {"why": "it can't be read"})
+
+
 async def doubt(visit: Visit, package: Package, reason: str) -> None:
     """Whether the card executed `package` is not known: a worker is asked to find out.
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from eim.asn1.sgp32 import DataError, DataResponse, ErrorSigned, ErrorUnsigned, Payload, ResultSigned
+from eim.asn1.sgp32 import DataError, DataResponse, ErrorSigned, ErrorUnsigned, Payload, ResultSigned, Unreadable
 from eim.domain.ids import Bucket, Eid, TransactionId, bucket_in_transaction, bucket_of
 from eim.protocol.trust import eid_in_certificate
 from eim.store import Db, packages
@@ -26,6 +26,8 @@ def transaction_in(payload: Payload) -> TransactionId | None:
             found = payload.data.transaction_id
         case DataResponse():
             found = payload.data.transaction_id
+        case Unreadable():
+            return None
         case _:
             found = payload.transaction_id
     return TransactionId(found) if found else None

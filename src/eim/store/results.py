@@ -24,7 +24,8 @@ _UNVERIFIED: Final = """
 """
 _RECENT_UNSIGNED: Final = """
     SELECT count(*) FROM results
-     WHERE bucket = $1 AND eid = $2 AND verdict = 'unsigned' AND received_at > now() - interval '1 hour'
+     WHERE bucket = $1 AND eid = $2 AND (verdict = 'unsigned' OR kind = 'unreadable')
+       AND received_at > now() - interval '1 hour'
 """
 _HAS_DATA: Final = """
     SELECT EXISTS (SELECT 1 FROM results WHERE bucket = $1 AND eid = $2 AND kind IN ('data', 'dataError'))
@@ -110,7 +111,7 @@ async def unverified(db: Db, bucket: Bucket, eid: Eid) -> list[bytes]:
 
 
 async def unsigned_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
-    """How many unsigned errors this EID had in the last hour: anybody can send them."""
+    """How many unsigned errors and unreadable messages this EID had in the last hour: anybody can send them."""
     return int(await db.fetchval(_RECENT_UNSIGNED, bucket, eid))
 
 
