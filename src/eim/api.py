@@ -148,7 +148,7 @@ class ProfileView(Struct, frozen=True):
 
 class EventView(Struct, frozen=True):
     id: UUID
-    eid: str
+    eid: str | None  # null: of no card
     at: datetime
     kind: str
     data: Mapping[str, object]

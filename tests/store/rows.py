@@ -18,6 +18,16 @@ _OF_TENANT: Final = (
     "INSERT INTO requests_seen (tenant, key, control, request_hash) VALUES ($1, 'k', gen_random_uuid(), '')",
     "INSERT INTO orders (id, tenant, kind, size, ordered_by) VALUES (gen_random_uuid(), $1, 'enable', 1, 'token:ci')",
 )
+_OF_WEBHOOK: Final = (
+    (
+        "INSERT INTO webhooks (id, tenant, url, types, tags, secrets, start) "
+        "VALUES ('00000000-0000-0000-0000-000000000008', $1, 'https://example.com', '{}', '{}', '\\x00', 0)"
+    ),
+    (
+        "INSERT INTO webhook_dead_letters (bucket, webhook, event, tenant, turn, attempts, failure) "
+        "VALUES (1, '00000000-0000-0000-0000-000000000008', gen_random_uuid(), $1, 1, 10, 'status 500')"
+    ),
+)
 _OF_EUICC: Final = (
     "INSERT INTO euiccs (bucket, eid, tenant, identity, counter) VALUES ($1, $2, $3, 1, 0)",
     "INSERT INTO mailbox (bucket, eid, tenant) VALUES ($1, $2, $3)",
@@ -58,7 +68,7 @@ async def fill(database: Database, tenant: TenantId) -> None:
         await db.execute("INSERT INTO tenants (id, name) VALUES ($1, 'other') ON CONFLICT DO NOTHING", tenant)
     await database.seed_identity(tenant=tenant)
     async with transaction(database.owner()) as db:
-        for statement in _OF_TENANT:
+        for statement in (*_OF_TENANT, *_OF_WEBHOOK):
             await db.execute(statement, tenant)
         for statement in _OF_EUICC:
             await db.execute(statement, BUCKET, EID, tenant)

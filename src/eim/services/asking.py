@@ -3,6 +3,7 @@
 import secrets
 from typing import Final
 
+from eim.domain.event import Happening, kind_of
 from eim.domain.ids import Bucket, Eid, format_eid, with_bucket
 from eim.domain.operation import Kind, Priority
 from eim.services.holding import Hold
@@ -64,7 +65,7 @@ async def _catch_up(db: Db, request: Request, card: Card) -> None:
     bucket, eid = request.bucket, request.eid
     if request.reason == "replay" and await work.failed_recoveries(db, bucket, eid, "replay"):
         counter = await associations.jump(db, bucket, eid, _MARGIN)
-        await events.record(db, bucket, eid, card.tenant, "euicc.counter_jumped", {"counter": counter})
+        await events.record(db, bucket, eid, card.tenant, Happening.EUICC_COUNTER_JUMPED, {"counter": counter})
 
 
 async def _recover(db: Db, bucket: Bucket, eid: Eid) -> None:
@@ -88,7 +89,7 @@ async def _expire(db: Db, expiring: Expiring, card: Card) -> None:
     else:
         return  # its result came in between
     about = {"operation": str(expiring.id), "reason": "expired"}
-    await events.record(db, bucket, eid, card.tenant, f"operation.{outcome}", about)
+    await events.record(db, bucket, eid, card.tenant, kind_of(f"operation.{outcome}"), about)
     await audit.record(
         db, bucket, card.tenant, actor="worker", action=f"operation.{outcome}", subject=format_eid(eid), data=about
     )

@@ -8,6 +8,7 @@ import msgspec
 from eim.asn1.sgp32 import DataError, DataResponse, IpaEuiccData
 from eim.domain import operation
 from eim.domain.euicc import Speaks
+from eim.domain.event import Happening
 from eim.domain.ids import TransactionId
 from eim.domain.operation import State
 from eim.domain.outcome import Outcome, data_error
@@ -91,11 +92,11 @@ async def _certify(visit: Visit, data: IpaEuiccData, roots: Roots) -> None:
     try:
         trusted = trust.check_chain(data.euicc_certificate, data.eum_certificate, roots, visit.now)
     except UntrustedCertificate as refusal:
-        await visit.record("certificate.refused", {"why": str(refusal)})
+        await visit.record(Happening.CERTIFICATE_REFUSED, {"why": str(refusal)})
         return
     key = trusted.public_key
     if trusted.eid != visit.eid:
-        await visit.record("certificate.refused", {"why": "it is of another EID"})
+        await visit.record(Happening.CERTIFICATE_REFUSED, {"why": "it is of another EID"})
     elif visit.card.public_key is None:
         chain = (data.euicc_certificate, data.eum_certificate)
         known = (key.curve.value, key.point)
@@ -104,7 +105,7 @@ async def _certify(visit: Visit, data: IpaEuiccData, roots: Roots) -> None:
         await visit.audit("euicc.certified", {"ci": trusted.ci_key_id.hex()})
         await settling.settle_unverified(visit)
     elif visit.card.public_key != key.point:
-        await visit.record("euicc.key_changed", {"why": "a certificate with another key came for a known EID"})
+        await visit.record(Happening.EUICC_KEY_CHANGED, {"why": "a certificate with another key came for a known EID"})
 
 
 async def _introduce(visit: Visit, data: IpaEuiccData, package: Package) -> None:
@@ -117,7 +118,7 @@ async def _introduce(visit: Visit, data: IpaEuiccData, package: Package) -> None
     elif not card.token_proven and await _was_refused(visit):
         token = None  # it has none configured, it says, and would not take the recorded one
     elif data.association_token not in (None, card.association_token):
-        await visit.record("euicc.token_differs", {"why": "it reports a token other than the proven one"})
+        await visit.record(Happening.EUICC_TOKEN_DIFFERS, {"why": "it reports a token other than the proven one"})
     if _asked_in_vain(visit, data, package):
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "certificates missing")
     await _write(visit, token, _capabilities(data))
@@ -138,7 +139,7 @@ async def _write(visit: Visit, token: int | None, capabilities: dict[str, object
     card = visit.card
     await associations.introduce(visit.db, visit.bucket, visit.eid, token, visit.speaks, capabilities)
     if card.introduced_at is None:
-        await visit.record("euicc.introduced", {"speaks": visit.speaks.value if visit.speaks else None})
+        await visit.record(Happening.EUICC_INTRODUCED, {"speaks": visit.speaks.value if visit.speaks else None})
         await visit.audit("euicc.introduced", {})
     elif token != card.association_token or visit.speaks is not card.speaks:
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.RESEAL, "token or version changed")

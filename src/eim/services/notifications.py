@@ -4,6 +4,7 @@ import hashlib
 
 from eim.asn1.sgp32 import PendingNotification, decode
 from eim.domain.euicc import ProfileState
+from eim.domain.event import Happening
 from eim.domain.ids import Iccid
 from eim.errors import Malformed
 from eim.services.visit import Visit
@@ -47,7 +48,7 @@ async def _store(visit: Visit, stored: StoredNotification) -> bool:
     if new is None:
         return False
     about = {"event": stored.event, "address": stored.address, "seq": stored.seq_number}
-    await visit.record("notification.stored", about)
+    await visit.record(Happening.NOTIFICATION_STORED, about)
     return True
 
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from eim.domain.event import Happening
 from eim.domain.ids import Eid, TenantId, bucket_of, derive_operation_id, eid_check_digits_hold, format_eid, parse_eid
 from eim.domain.operation import Kind, Priority
 from eim.errors import Conflict, EimError, InvalidLines, InvalidRequest
@@ -249,4 +250,4 @@ def _record(caller: Caller, newcomer: Newcomer) -> Record:
 
 
 def _onboarded(caller: Caller, newcomer: Newcomer) -> Event:
-    return Event(newcomer.bucket, newcomer.eid, "euicc.onboarded", {"by": caller.actor})
+    return Event(newcomer.bucket, newcomer.eid, Happening.EUICC_ONBOARDED, {"by": caller.actor})

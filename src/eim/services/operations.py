@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TenantId, bucket_in, bucket_of, derive_operation_id, format_eid, format_iccid
 from eim.domain.operation import ENDED, State, move
 from eim.errors import Conflict, InvalidRequest, NotFound
@@ -190,7 +191,7 @@ def _accepted_event(caller: Caller, asked: Ordering, line: Line) -> Event:
         data["iccid"] = format_iccid(line.iccid)
     if asked.force_reason is not None:
         data["forced"] = asked.force_reason
-    return Event(line.bucket, line.eid, "operation.accepted", data)
+    return Event(line.bucket, line.eid, Happening.OPERATION_ACCEPTED, data)
 
 
 def _record(caller: Caller, control: UUID, asked: Ordering, size: int) -> Record:
@@ -246,7 +247,7 @@ async def _withdraw(db: Db, caller: Caller, bucket: Bucket, found: Operation) ->
 
 async def _tell(db: Db, caller: Caller, bucket: Bucket, found: Operation) -> None:
     data = {"operation": str(found.id), "was": found.state.value, "by": caller.actor}
-    await events.append(db, caller.tenant, [Event(bucket, found.eid, "operation.withdrawn", data)])
+    await events.append(db, caller.tenant, [Event(bucket, found.eid, Happening.OPERATION_WITHDRAWN, data)])
     record = Record(
         caller.tenant, caller.actor, "operation.withdraw", str(found.id), {"was": found.state.value}, bucket
     )

@@ -6,6 +6,7 @@ from typing import Final
 
 import anyio
 
+from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, bucket_of, eid_check_digits_hold
 from eim.errors import DatabaseUnavailable
 from eim.protocol.esipa import NO_PACKAGE, Poll, package_answer, poll_error
@@ -75,7 +76,7 @@ class Polls:
                 await requests.add(db, bucket, eid, Ask.AUDIT, f"notifyStateChange {poll.cause}")
                 await requests.hint(db, bucket)
             if about:
-                await events.record(db, bucket, eid, card.tenant, "euicc.changed", about)
+                await events.record(db, bucket, eid, card.tenant, Happening.EUICC_CHANGED, about)
                 subject = eid.hex()
                 await audit.record(
                     db, bucket, card.tenant, actor="device", action="euicc.changed", subject=subject, data=about

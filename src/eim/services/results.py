@@ -16,6 +16,7 @@ from eim.asn1.sgp32 import (
     Unreadable,
 )
 from eim.domain.euicc import Speaks
+from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, bucket_of
 from eim.protocol.esipa import Notified, Provided, acknowledgement, provide_error
 from eim.protocol.trust import Roots, eid_in_certificate
@@ -131,7 +132,7 @@ async def _keep_trigger(visit: Visit, trigger: TriggerResult) -> None:
     if await results.verdict_of(visit.db, visit.bucket, visit.eid, digest) is None:
         stored = Stored(digest, trigger.raw, "trigger", "unsigned", transaction=trigger.transaction_id)
         await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
-        await visit.record("download.reported", {})
+        await visit.record(Happening.DOWNLOAD_REPORTED, {})
 
 
 def _owner_of(notified: Notified, source: Source) -> tuple[Bucket, Eid] | None:

@@ -23,6 +23,7 @@ from eim.asn1.sgp32 import (
     PsmoList,
 )
 from eim.domain.euicc import Speaks
+from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, Iccid, TransactionId, bucket_in_transaction, bucket_of, format_eid, with_bucket
 from eim.domain.operation import CHANGING, SIGNED, Kind
 from eim.errors import Conflict, InvalidRequest, Malformed
@@ -285,4 +286,4 @@ async def _record(db: Db, caller: Caller, bucket: Bucket, seed: Seed, *, new: bo
     await audit.record(
         db, bucket, caller.tenant, actor=caller.actor, action="euicc.seeded", subject=subject, data=about
     )
-    await events.record(db, bucket, seed.eid, caller.tenant, "euicc.seeded", {"by": caller.actor})
+    await events.record(db, bucket, seed.eid, caller.tenant, Happening.EUICC_SEEDED, {"by": caller.actor})

@@ -7,6 +7,7 @@ import msgspec
 
 from eim.asn1.sgp32 import ErrorSigned, ErrorUnsigned, PackageResult, ResultSigned, decode_package_result
 from eim.domain.euicc import SignatureForm
+from eim.domain.event import Happening
 from eim.domain.ids import Eid, TransactionId
 from eim.domain.operation import State
 from eim.domain.outcome import Outcome, package_error
@@ -65,7 +66,7 @@ async def take_unsigned(visit: Visit, kind: str, octets: bytes, transaction: byt
     digest = hashlib.sha256(octets).digest()
     stored = Stored(digest, octets, kind, "unsigned", transaction=transaction)
     await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
-    await visit.record("result.unsigned", {"kind": kind})
+    await visit.record(Happening.RESULT_UNSIGNED, {"kind": kind})
     head = await packages.head(visit.db, visit.bucket, visit.eid)
     if head is not None and transaction is not None and head.transaction == transaction:
         await doubt(visit, head, "unsigned")
@@ -80,7 +81,7 @@ async def keep_unreadable(visit: Visit, octets: bytes) -> None:
         return
     stored = Stored(digest, octets, "unreadable", "refused")
     await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
-    await visit.record("result.refused", {"why": "it can't be read"})
+    await visit.record(Happening.RESULT_REFUSED, {"why": "it can't be read"})
 
 
 async def doubt(visit: Visit, package: Package, reason: str) -> None:
@@ -94,7 +95,7 @@ async def doubt(visit: Visit, package: Package, reason: str) -> None:
         delay = _RECOVER_AGAIN * 4 ** (min(tried, _RECOVERIES) - 1) if tried else 0.0
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.RECOVER, reason, delay)
         await visit.audit("operation.in_doubt", {"operation": str(package.operation), "reason": reason})
-        await visit.record("operation.in_doubt", {"operation": str(package.operation), "reason": reason})
+        await visit.record(Happening.OPERATION_IN_DOUBT, {"operation": str(package.operation), "reason": reason})
 
 
 async def _signed(visit: Visit, result: ResultSigned | ErrorSigned, digest: bytes) -> None:
@@ -108,11 +109,13 @@ async def _signed(visit: Visit, result: ResultSigned | ErrorSigned, digest: byte
 
 async def _act(visit: Visit, result: ResultSigned | ErrorSigned, package: Package | None, verdict: Verdict) -> None:
     if verdict.word == "refused":
-        await visit.record("result.refused", {"counter": result.data.counter, "why": "its signature doesn't verify"})
+        await visit.record(
+            Happening.RESULT_REFUSED, {"counter": result.data.counter, "why": "its signature doesn't verify"}
+        )
         return
     _acknowledge(visit, result)
     if package is None or verdict.word == "foreign":
-        await visit.record("result.foreign", {"counter": result.data.counter, "eimId": result.data.eim_id})
+        await visit.record(Happening.RESULT_FOREIGN, {"counter": result.data.counter, "eimId": result.data.eim_id})
     elif verdict.word == "unverified":
         await _await_certificate(visit, package)
     else:
@@ -124,7 +127,7 @@ async def _await_certificate(visit: Visit, package: Package) -> None:
     """The card executed it, but nothing proves that yet. Its certificate is asked for again at most once a day."""
     if await work.doubt(visit.db, visit.bucket, package.operation, "unverified"):
         await visit.audit("operation.in_doubt", {"operation": str(package.operation), "reason": "unverified"})
-        await visit.record("operation.in_doubt", {"operation": str(package.operation), "reason": "unverified"})
+        await visit.record(Happening.OPERATION_IN_DOUBT, {"operation": str(package.operation), "reason": "unverified"})
     if package.state == "head":
         await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
     asked_before = await results.has_data(visit.db, visit.bucket, visit.eid)
@@ -146,7 +149,7 @@ async def _pin(visit: Visit, verdict: Verdict) -> None:
         token_proven=True,
         association_token=token,
     )
-    await visit.record("euicc.proven", {"form": match.form.value, "coding": match.coding.value})
+    await visit.record(Happening.EUICC_PROVEN, {"form": match.form.value, "coding": match.coding.value})
 
 
 async def _apply(visit: Visit, result: ResultSigned | ErrorSigned, package: Package) -> None:
@@ -163,7 +166,7 @@ async def _error(visit: Visit, code: int, package: Package) -> None:
     asked = await work.read(visit.db, visit.bucket, package.operation)
     if asked is not None and code == _ECALL and asked.state is State.OUT:
         await work.retry(visit.db, visit.bucket, asked.id, _AFTER_ECALL)
-        await visit.record("operation.postponed", {"operation": str(asked.id), "reason": package_error(code)})
+        await visit.record(Happening.OPERATION_POSTPONED, {"operation": str(asked.id), "reason": package_error(code)})
     elif asked is not None and asked.state in (State.OUT, State.IN_DOUBT):
         await applying.end(visit, asked, Outcome(State.FAILED, package_error(code)), {})
     if package.state == "head":

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from eim.domain.euicc import Speaks
+from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TenantId, format_eid
 from eim.store import Db, audit, events
 from eim.store.associations import Card
@@ -34,7 +35,7 @@ class Visit:
         if seq_number is not None and seq_number not in self.acknowledged:
             self.acknowledged.append(seq_number)
 
-    async def record(self, kind: str, data: Mapping[str, object]) -> None:
+    async def record(self, kind: Happening, data: Mapping[str, object]) -> None:
         """An event on the eUICC's timeline."""
         await events.record(self.db, self.bucket, self.eid, self.tenant, kind, data)
 

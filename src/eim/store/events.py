@@ -1,4 +1,9 @@
-"""What happened to an eUICC: table `events`, its timeline and the outbox of what leaves us."""
+"""What happened: table `events`, each eUICC's timeline and the outbox of what leaves us.
+
+`turn` is the order in which events were inserted. An eUICC's events are inserted under its lock, so their turns are
+the order in which they happened. A transaction may commit after another with later turns has: who reads by turn
+reads no further than `services.horizon` says is safe.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,6 +13,7 @@ from uuid import UUID, uuid4
 import msgspec
 from asyncpg import Record
 
+from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TenantId, with_bucket
 from eim.store import Db
 
@@ -15,7 +21,7 @@ _CHUNK: Final = 10_000  # events a statement
 
 _RECORD: Final = """
     INSERT INTO events (bucket, id, eid, tenant, kind, data)
-    VALUES ($1, gen_random_uuid(), $2, $3, $4, $5)
+    VALUES ($1, $2, $3, $4, $5, $6)
 """
 _APPEND: Final = """
     INSERT INTO events (bucket, id, eid, tenant, kind, data)
@@ -28,7 +34,24 @@ _OF_EUICC: Final = """
      ORDER BY at DESC, id DESC LIMIT $6
 """
 _LAST: Final = """
-    SELECT bucket, id, eid, at, kind, data FROM events WHERE tenant = $1 ORDER BY at DESC, id DESC LIMIT $2
+    SELECT bucket, id, eid, at, kind, data FROM events WHERE tenant = $1 ORDER BY turn DESC LIMIT $2
+"""
+# Also those of cards without rows of theirs, and of no card: their tags are none.
+_AFTER: Final = """
+    SELECT e.turn, e.id, e.eid, e.at, e.kind, e.data,
+           (SELECT i.eim_id FROM identities i WHERE i.tenant = $1 ORDER BY i.id LIMIT 1) AS eim_id
+      FROM events e
+     WHERE e.tenant = $1 AND e.turn > $2 AND e.turn <= $3 AND e.kind = ANY ($4::text[])
+       AND ($5::bytea IS NULL OR (e.bucket = $6 AND e.eid = $5))
+       AND ($7::text IS NULL OR EXISTS (SELECT 1 FROM euiccs c WHERE c.bucket = e.bucket AND c.eid = e.eid
+                                           AND c.tenant = $1 AND c.tags @> ARRAY [$7::text]))
+     ORDER BY e.turn LIMIT $8
+"""
+_TURN_AT: Final = "SELECT min(turn) - 1 FROM events WHERE tenant = $1 AND at >= $2"
+_LAST_TURN: Final = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM event_turns"
+_RUNNING: Final = """
+    SELECT pg_snapshot_xmin(s)::text::bigint AS oldest, pg_snapshot_xmax(s)::text::bigint AS next
+      FROM pg_current_snapshot() AS s
 """
 _HINT: Final = "SELECT pg_notify('eim_work', b::text) FROM unnest($1::smallint[]) AS b"
 
@@ -38,7 +61,7 @@ class Event(msgspec.Struct, frozen=True):
 
     bucket: Bucket
     eid: Eid
-    kind: str  # noun.past: euicc.onboarded, operation.accepted
+    kind: Happening
     data: Mapping[str, object]
 
 
@@ -46,24 +69,51 @@ class Happened(msgspec.Struct, frozen=True):
     """An event as it lies in the table."""
 
     id: UUID
-    eid: Eid
+    eid: Eid | None  # None: of no card
     at: datetime
     kind: str
     data: Mapping[str, object]
 
 
-async def record(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, kind: str, data: Mapping[str, object]) -> None:
-    """Add one event. `data` is plain JSON and holds no secret."""
-    await db.execute(_RECORD, bucket, eid, tenant, kind, dict(data))
+class Told(msgspec.Struct, frozen=True):
+    """An event on its way out. `eim_id` is of the tenant's first identity."""
+
+    turn: int
+    happened: Happened
+    eim_id: str | None
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which events are asked for. `kinds` as in the table; all of them must be named."""
+
+    kinds: tuple[str, ...]
+    at: tuple[Bucket, Eid] | None = None
+    tag: str | None = None
+
+
+class Running(msgspec.Struct, frozen=True):
+    """Transaction ids: every one below `oldest` has ended, every one from `next` on has not begun."""
+
+    oldest: int
+    next: int
+
+
+async def record(
+    db: Db, bucket: Bucket, eid: Eid | None, tenant: TenantId, kind: Happening, data: Mapping[str, object]
+) -> UUID:
+    """Add one event under its card's lock; its id. `data` is plain JSON and holds no secret."""
+    ident = with_bucket(bucket, uuid4().bytes[:14])
+    await db.execute(_RECORD, bucket, ident, eid, tenant, kind.text, dict(data))
+    return ident
 
 
 async def append(db: Db, tenant: TenantId, events: Sequence[Event]) -> None:
-    """Add `events`, many in a statement; their time is the transaction's."""
+    """Add `events`, many in a statement, under the locks of their cards."""
     for start in range(0, len(events), _CHUNK):
         some = events[start : start + _CHUNK]
         buckets, eids = [e.bucket for e in some], [e.eid for e in some]
         ids = [with_bucket(bucket, uuid4().bytes[:14]) for bucket in buckets]
-        await db.execute(_APPEND, tenant, buckets, ids, eids, [e.kind for e in some], [dict(e.data) for e in some])
+        await db.execute(_APPEND, tenant, buckets, ids, eids, [e.kind.text for e in some], [dict(e.data) for e in some])
 
 
 async def of_euicc(
@@ -78,10 +128,36 @@ async def last(db: Db, tenant: TenantId, limit: int) -> tuple[Happened, ...]:
     return tuple(_happened(row) for row in await db.fetch(_LAST, tenant, limit))
 
 
+async def after(db: Db, tenant: TenantId, wanted: Wanted, turns: tuple[int, int], limit: int) -> tuple[Told, ...]:
+    """The tenant's events with turns above the first and up to the second of `turns`, in their order."""
+    place = wanted.at or (None, None)
+    rows = await db.fetch(_AFTER, tenant, *turns, list(wanted.kinds), place[1], place[0], wanted.tag, limit)
+    return tuple(Told(row["turn"], _happened(row), row["eim_id"]) for row in rows)
+
+
+async def turn_at(db: Db, tenant: TenantId, at: datetime) -> int | None:
+    """The turn behind which everything since `at` lies; None when nothing happened since."""
+    found: int | None = await db.fetchval(_TURN_AT, tenant, at)
+    return found
+
+
+async def last_turn(db: Db) -> int:
+    """The highest turn that was drawn, by whomever and committed or not."""
+    return int(await db.fetchval(_LAST_TURN))
+
+
+async def running(db: Db) -> Running:
+    """Which transactions are under way. To be asked in a statement of its own, outside of a transaction."""
+    row = await db.fetchrow(_RUNNING)
+    assert row is not None  # noqa: S101 - a function always gives its row
+    return Running(row["oldest"], row["next"])
+
+
 async def hint(db: Db, buckets: Iterable[Bucket]) -> None:
     """Wake whoever holds these buckets when this transaction commits. A hint: who misses it looks anyway."""
     await db.execute(_HINT, sorted(set(buckets)))
 
 
 def _happened(row: Record) -> Happened:
-    return Happened(row["id"], Eid(row["eid"]), row["at"], row["kind"], row["data"])
+    eid = row["eid"]
+    return Happened(row["id"], Eid(eid) if eid is not None else None, row["at"], row["kind"], row["data"])

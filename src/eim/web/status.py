@@ -88,7 +88,7 @@ def _bars(heading: str, counts: Mapping[str, int]) -> str:
 def _events(events: Iterable[Happened]) -> str:
     rows = (
         f"<tr><td>{happened.at:%Y-%m-%d %H:%M:%S} UTC</td><td>{escape(happened.kind)}</td>"
-        f"<td><code>{format_eid(happened.eid)}</code></td></tr>"
+        f"<td><code>{format_eid(happened.eid) if happened.eid else '-'}</code></td></tr>"
         for happened in events
     )
     return f"<table><tr><th>When</th><th>What</th><th>EID</th></tr>{''.join(rows)}</table>"

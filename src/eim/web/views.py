@@ -68,7 +68,8 @@ def profile(found: Found) -> api.ProfileView:
 
 
 def event(happened: Happened) -> api.EventView:
-    return api.EventView(happened.id, format_eid(happened.eid), happened.at, happened.kind, happened.data)
+    eid = format_eid(happened.eid) if happened.eid else None
+    return api.EventView(happened.id, eid, happened.at, happened.kind, happened.data)
 
 
 def accepted(done: Accepted) -> api.OrderAccepted:

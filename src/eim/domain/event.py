@@ -1,0 +1,127 @@
+"""Events: what happened to a card or to a webhook, and the CloudEvent that tells it (CloudEvents 1.0).
+
+The members of `Happening` are all there are: who records an event names one of them, and docs/events.md lists them.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from eim.domain.ids import Eid, format_eid
+
+_TYPE: Final = "eim."  # in front of every CloudEvents type of ours
+_SCHEMA: Final = "urn:eim:event:"
+ANY: Final = "*"
+
+
+class Happening(Enum):
+    """(noun.past as in the table, the version of its data, what it tells).
+
+    Within a version fields of `data` are added, never removed or given another meaning; what needs more is a new
+    version, which is said in `dataschema`.
+    """
+
+    EUICC_ONBOARDED = ("euicc.onboarded", 1, "An operator onboarded the card.")
+    EUICC_SEEDED = ("euicc.seeded", 1, "The card came with a seeded history, for trials and tests.")
+    EUICC_INTRODUCED = ("euicc.introduced", 1, "The card told enough of itself that signed packages can be made.")
+    EUICC_CHANGED = ("euicc.changed", 1, "The device reported a change of state, or is in another network (PLMN).")
+    EUICC_PROVEN = ("euicc.proven", 1, "A first signature of the card verified; its form is pinned from now on.")
+    EUICC_KEY_CHANGED = ("euicc.key_changed", 1, "Alarm: a certificate with another key came for a known EID.")
+    EUICC_TOKEN_DIFFERS = ("euicc.token_differs", 1, "Alarm: the card reports another association token.")
+    EUICC_COUNTER_JUMPED = ("euicc.counter_jumped", 1, "The card's counter was ahead, so ours was moved past it.")
+    CERTIFICATE_REFUSED = ("certificate.refused", 1, "The card's certificate is not believed; `why` says the reason.")
+    OPERATION_ACCEPTED = ("operation.accepted", 1, "An operation was ordered and will be done.")
+    OPERATION_POSTPONED = ("operation.postponed", 1, "The card did not execute it now; it is sent again later.")
+    OPERATION_IN_DOUBT = ("operation.in_doubt", 1, "It is not known whether the card executed it; the card is asked.")
+    OPERATION_DONE = ("operation.done", 1, "The card executed the operation and signed that it did.")
+    OPERATION_FAILED = ("operation.failed", 1, "The operation ended without effect; `reason` says why.")
+    OPERATION_WITHDRAWN = ("operation.withdrawn", 1, "The operation was taken back before the card had it.")
+    OPERATION_EXPIRED = ("operation.expired", 1, "Its time ran out before the card had it.")
+    RESULT_UNSIGNED = ("result.unsigned", 1, "An error without signature came; by itself it ends nothing.")
+    RESULT_REFUSED = ("result.refused", 1, "A result was not believed, or can't be read; it is kept as evidence.")
+    RESULT_FOREIGN = ("result.foreign", 1, "The card brought a result that belongs to another eIM.")
+    DOWNLOAD_REPORTED = ("download.reported", 1, "The card reported the end of a profile download.")
+    NOTIFICATION_STORED = ("notification.stored", 1, "A notification for an SM-DP+ came and is kept.")
+    WEBHOOK_TESTED = ("webhook.tested", 1, "A test delivery was asked for; it goes to that webhook only.")
+    WEBHOOK_DISABLED = ("webhook.disabled", 1, "A webhook failed for too long, or answered 410, and was switched off.")
+
+    def __init__(self, text: str, version: int, meaning: str) -> None:
+        self.text = text
+        self.version = version
+        self.meaning = meaning
+
+    @property
+    def type(self) -> str:
+        """Its CloudEvents type: eim.operation.done."""
+        return _TYPE + self.text
+
+
+def kind_of(text: str) -> Happening:
+    """The kind called `text`, as eim's own states are: operation.done. Raises ValueError for one that is not listed."""
+    try:
+        return _BY_TEXT[text]
+    except KeyError:
+        raise ValueError(f"there is no kind of event {text!r}: add it to eim.domain.event.Happening") from None
+
+
+class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event as it leaves us, in CloudEvents' JSON format. `source` and `id` together are unique."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    data: Mapping[str, object]
+    dataschema: str
+    specversion: str = msgspec.field(default_factory=lambda: "1.0")
+    datacontenttype: str = msgspec.field(default_factory=lambda: "application/json")
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where and when an event happened. `eid` is None for one that is of no card."""
+
+    id: UUID
+    eid: Eid | None
+    at: datetime
+    eim_id: str | None  # of the tenant's first identity
+
+
+def cloud_event(origin: Origin, kind: str, data: Mapping[str, object]) -> CloudEvent:
+    """The event `kind` (as in the table; one of an older release need not be listed any more)."""
+    known = _BY_TEXT.get(kind)
+    version = known.version if known else 1
+    return CloudEvent(
+        id=str(origin.id),
+        source=f"/eims/{origin.eim_id or '-'}",
+        type=_TYPE + kind,
+        subject=f"eid/{format_eid(origin.eid)}" if origin.eid else str(data.get("webhook", "-")),
+        time=origin.at,
+        data=data,
+        dataschema=f"{_SCHEMA}{kind}:{version}",
+    )
+
+
+def is_type(pattern: str) -> bool:
+    """Whether a filter may say so: a listed type, or `eim.operation.*` or `eim.*` for all that begin so."""
+    if pattern.endswith(f".{ANY}"):
+        return any(kind.type.startswith(pattern[:-1]) for kind in Happening)
+    return pattern.removeprefix(_TYPE) in _BY_TEXT and pattern.startswith(_TYPE)
+
+
+def kinds_of(patterns: Sequence[str]) -> tuple[str, ...]:
+    """What the table calls the kinds that fit one of `patterns`; all of them when there is no pattern."""
+    if not patterns:
+        return tuple(_BY_TEXT)
+    return tuple(kind.text for kind in Happening if any(_fits(kind.type, pattern) for pattern in patterns))
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return name.startswith(pattern[:-1]) if pattern.endswith(f".{ANY}") else name == pattern
+
+
+_BY_TEXT: Final = {kind.text: kind for kind in Happening}
