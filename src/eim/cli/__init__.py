@@ -5,6 +5,7 @@ from importlib.metadata import version
 import click
 
 from eim.cli.config import config
+from eim.cli.decode import decode
 from eim.cli.demo import demo
 from eim.cli.devices import devices
 from eim.cli.keys import keys
@@ -17,7 +18,7 @@ from eim.cli.tokens import token
 from eim.client import ServerRefused
 from eim.errors import EimError, InvalidLines, Unavailable
 
-_COMMANDS = (config, demo, devices, keys, migrate, operations, order, orders, seed, serve, sim, token)
+_COMMANDS = (config, decode, demo, devices, keys, migrate, operations, order, orders, seed, serve, sim, token)
 
 
 class NotNow(click.ClickException):
