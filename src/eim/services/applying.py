@@ -13,7 +13,7 @@ from eim.store import associations, mailbox, requests, work
 from eim.store import inventory as profiles
 from eim.store.packages import Package
 from eim.store.requests import Ask
-from eim.store.work import Asked, Doubtful
+from eim.store.work import Asked, Doubtful, Ending
 
 
 async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
@@ -40,11 +40,8 @@ async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
 async def end(visit: Visit, asked: Asked, outcome: Outcome, detail: Mapping[str, object]) -> None:
     """End an operation, with its event and its audit record."""
     state = operation.move(asked.state, outcome.state)
-    said = {"reason": outcome.reason, **detail}
-    await work.end(visit.db, visit.bucket, asked.id, state, said)
-    about = {"operation": str(asked.id), "kind": asked.kind.value, "reason": outcome.reason}
-    await visit.record(f"operation.{state.value}", about)
-    await visit.audit(f"operation.{state.value}", about)
+    told = {"operation": str(asked.id), "kind": asked.kind.value, "reason": outcome.reason}
+    await work.end(visit.db, visit.bucket, asked.id, Ending(state, {"reason": outcome.reason, **detail}, told))
 
 
 async def _change(
@@ -63,13 +60,9 @@ async def _change(
         return {}
     before = await profiles.read(visit.db, visit.bucket, visit.eid)
     used = inventory.enabled(before)
-    await _write(visit, inventory.after(before, asked.kind, asked.iccid))
+    now = inventory.after(before, asked.kind, asked.iccid)
+    await profiles.write(visit.db, visit.bucket, visit.eid, visit.tenant, now)
     return {"disabled": format_iccid(used.iccid)} if asked.kind is Kind.ENABLE and used else {}
-
-
-async def _write(visit: Visit, now: Sequence[Profile]) -> None:
-    await profiles.keep_only(visit.db, visit.bucket, visit.eid, [p.iccid for p in now])
-    await profiles.put(visit.db, visit.bucket, visit.eid, visit.tenant, now)
 
 
 def _takes_back(asked: Asked, outcome: Outcome, seq: int) -> bool:
@@ -83,7 +76,7 @@ async def _take_back(visit: Visit, asked: Asked, outcome: Outcome, seq: int) -> 
     now = await profiles.read(visit.db, visit.bucket, visit.eid)
     if isinstance(used_before, str):
         now = list(inventory.after(now, Kind.ENABLE, parse_iccid(used_before)))
-        await _write(visit, now)
+        await profiles.write(visit.db, visit.bucket, visit.eid, visit.tenant, now)
     await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, outcome.reason)
     await end(visit, asked, outcome, {"seq": seq, "late": True})
 

@@ -6,11 +6,14 @@ from typing import Final
 import msgspec
 
 from eim.domain.euicc import Profile
-from eim.domain.ids import Bucket, Eid, Iccid, TenantId
+from eim.domain.ids import Bucket, Eid, TenantId
 from eim.store import Db
 
-_GONE: Final = "DELETE FROM profiles WHERE bucket = $1 AND eid = $2 AND iccid <> ALL ($3::bytea[])"
-_PUT: Final = """
+# No ICCID is both deleted and put, so it doesn't matter which of the two comes first.
+_WRITE: Final = """
+    WITH gone AS (
+        DELETE FROM profiles WHERE bucket = $1 AND eid = $2 AND iccid <> ALL ($4::bytea[])
+    )
     INSERT INTO profiles (bucket, eid, tenant, iccid, state, isdp_aid, nickname, service_provider, name, profile_class,
                           fallback, ppr)
     SELECT $1, $2, $3, u.* FROM unnest($4::bytea[], $5::text[], $6::bytea[], $7::text[], $8::text[], $9::text[],
@@ -35,15 +38,14 @@ async def read(db: Db, bucket: Bucket, eid: Eid) -> list[Profile]:
 
 async def replace(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, profiles: Sequence[Profile]) -> None:
     """These are all the profiles there are: the answer to an unfiltered listProfileInfo."""
-    await keep_only(db, bucket, eid, [p.iccid for p in profiles])
-    await put(db, bucket, eid, tenant, profiles)
+    await write(db, bucket, eid, tenant, profiles)
     await db.execute(_STAMP, bucket, eid)
 
 
-async def put(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, profiles: Sequence[Profile]) -> None:
-    """Write these profiles as they are now; others stay."""
+async def write(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, profiles: Sequence[Profile]) -> None:
+    """Write these profiles as they are now; the card has no others."""
     await db.execute(
-        _PUT,
+        _WRITE,
         bucket,
         eid,
         tenant,
@@ -57,8 +59,3 @@ async def put(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, profiles: Sequ
         [p.fallback for p in profiles],
         [p.ppr for p in profiles],
     )
-
-
-async def keep_only(db: Db, bucket: Bucket, eid: Eid, iccids: Sequence[Iccid]) -> None:
-    """The card has no others."""
-    await db.execute(_GONE, bucket, eid, iccids)

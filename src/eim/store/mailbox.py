@@ -81,12 +81,18 @@ _EMPTY: Final = """
      WHERE bucket = $1 AND eid = $2 AND handed_at IS NULL
 """
 
-_DEMOTE: Final = """
-    UPDATE packages p SET state = 'ended'
-      FROM mailbox m
-     WHERE p.bucket = $1 AND p.eid = $2 AND m.bucket = $1 AND m.eid = $2 AND p.number = m.number AND p.state = 'head'
+# One round trip: counting makes the head end before move_up looks, and a volatile function sees what its own statement
+# has written. Were it otherwise, move_up would refuse: it never overwrites a head that has not ended.
+_RESOLVE: Final = """
+    WITH ended AS (
+        UPDATE packages p SET state = 'ended'
+          FROM mailbox m
+         WHERE p.bucket = $1 AND p.eid = $2 AND m.bucket = $1 AND m.eid = $2 AND p.number = m.number
+           AND p.state = 'head'
+     RETURNING p.number
+    )
+    SELECT move_up($1, $2) FROM (SELECT count(*) FROM ended) AS done
 """
-_MOVE_UP: Final = "SELECT move_up($1, $2)"
 
 # Heads for the eUICCs that have none: the lowest waiting number moves up. Worker role only.
 _RAISE: Final = """
@@ -160,8 +166,7 @@ async def unseal(db: Db, bucket: Bucket, eid: Eid) -> None:
 
 async def resolve_head(db: Db, bucket: Bucket, eid: Eid) -> None:
     """The head is answered: it ends, and the next waiting package moves up in the same transaction."""
-    await db.execute(_DEMOTE, bucket, eid)
-    await db.execute(_MOVE_UP, bucket, eid)
+    await db.execute(_RESOLVE, bucket, eid)
 
 
 async def raise_heads(db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> None:

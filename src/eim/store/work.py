@@ -43,8 +43,17 @@ _READ: Final = """
     SELECT id, kind, iccid, rollback, state, doubt, outcome, tag_list, order_id FROM operations
      WHERE bucket = $1 AND id = $2
 """
+# The end, its event and its audit record: one statement, so that none is without the others.
 _END: Final = """
-    UPDATE operations SET state = $3, outcome = $4, ended_at = now() WHERE bucket = $1 AND id = $2
+    WITH ended AS (
+        UPDATE operations SET state = $3, outcome = $4, ended_at = now() WHERE bucket = $1 AND id = $2
+     RETURNING eid, tenant
+    ), told AS (
+        INSERT INTO events (bucket, id, eid, tenant, kind, data)
+        SELECT $1, gen_random_uuid(), e.eid, e.tenant, $5, $6 FROM ended e
+    )
+    INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
+    SELECT $1, gen_random_uuid(), e.tenant, 'device', $5, upper(encode(e.eid, 'hex')), $6 FROM ended e
 """
 _RETRY: Final = """
     UPDATE operations SET state = 'accepted', not_before = now() + make_interval(secs => $3)
@@ -148,6 +157,14 @@ class Doubtful(msgspec.Struct, frozen=True):
     counter: int | None
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """How an operation ended. Both mappings are plain JSON and hold no secret."""
+
+    state: State
+    outcome: Mapping[str, object]  # what its row keeps
+    told: Mapping[str, object]  # what its event and its audit record say
+
+
 class Expiring(msgspec.Struct, frozen=True):
     bucket: Bucket
     id: UUID
@@ -177,9 +194,10 @@ async def read(db: Db, bucket: Bucket, operation: UUID) -> Asked | None:
     return msgspec.convert(dict(row), Asked) if row else None
 
 
-async def end(db: Db, bucket: Bucket, operation: UUID, state: State, outcome: Mapping[str, object]) -> None:
+async def end(db: Db, bucket: Bucket, operation: UUID, ending: Ending) -> None:
     """Write how it ended. The caller checked the move with domain.operation.move, under the eUICC's lock."""
-    await db.execute(_END, bucket, operation, state.value, dict(outcome))
+    state, happened = ending.state.value, f"operation.{ending.state.value}"
+    await db.execute(_END, bucket, operation, state, dict(ending.outcome), happened, dict(ending.told))
 
 
 async def retry(db: Db, bucket: Bucket, operation: UUID, delay: float) -> None:
