@@ -49,6 +49,8 @@ _NOTE_FOREIGN: Final = """
     ON CONFLICT (transaction) DO NOTHING
 """
 
+_HIGHEST: Final = 2**31 - 1  # what the column holds; a result may say more, and no package of ours carried that
+
 
 class Sealed(msgspec.Struct, frozen=True):
     """One package as it will travel."""
@@ -113,6 +115,8 @@ async def of_result(
     db: Db, bucket: Bucket, eid: Eid, transaction: TransactionId | None, counter: int
 ) -> Package | None:
     """The package that a signed result answers: by (EID, transaction, counter); by counter when it names none."""
+    if not 0 <= counter <= _HIGHEST:
+        return None
     if transaction is None:
         return _package(await db.fetchrow(_BY_COUNTER, bucket, eid, counter))
     return _package(await db.fetchrow(_BY_TRANSACTION, bucket, eid, transaction, counter))

@@ -45,6 +45,8 @@ _TRIM_STRAYS: Final = """
     DELETE FROM strays WHERE id IN (SELECT id FROM strays ORDER BY received_at DESC OFFSET $1)
 """
 
+_HIGHEST: Final = 2**31 - 1  # what the column holds; a stranger's counter may be larger, and stands in the octets
+
 
 class Stored(msgspec.Struct, frozen=True):
     """One result as its row holds it."""
@@ -90,7 +92,7 @@ async def insert(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, result: Sto
         result.kind,
         result.operation,
         result.transaction,
-        result.counter,
+        result.counter if result.counter is not None and abs(result.counter) <= _HIGHEST else None,
         result.seq_number,
         result.verdict,
         result.form,
