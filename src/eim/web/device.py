@@ -16,7 +16,7 @@ Ready = Callable[[], Awaitable[str | None]]  # None: ready; otherwise why not, w
 def device_app(esipa: EsipaEndpoint, ready: Ready) -> Starlette:
     """POST /gsma/rsp2/asn1, GET /healthz, GET /readyz."""
     probes = Probes(ready)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route(PATH, esipa.post, methods=["POST"]),
             Route("/healthz", probes.health, methods=["GET"]),
@@ -24,6 +24,8 @@ def device_app(esipa: EsipaEndpoint, ready: Ready) -> Starlette:
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
+    app.router.redirect_slashes = False  # IPAs follow no redirect: another path is answered 404
+    return app
 
 
 class Probes:
