@@ -37,6 +37,7 @@ from eim.web.esipa import EsipaEndpoint
 from eim.web.operator import OperatorServices, operator_app
 
 _PATIENCE: Final = 30.0  # seconds that a role waits at its start for a database that is not there yet
+_TRY_AGAIN: Final = 0.5  # seconds
 _DATABASE_AWAY: Final = "the database does not answer"
 _DRAINING: Final = "shutting down"
 
@@ -48,7 +49,7 @@ async def run_device(config: Config, listener: socket.socket, stop: asyncio.Even
     identity = credentials.own_identity(config)
     context = credentials.device_context(config, credentials.device_tls(config, identity, now()))
     roots = credentials.roots(config)
-    pool = await _pool(config, DbRole.DEVICE, config.database.device_pool)
+    pool = await _pool(config, DbRole.DEVICE, config.database.device_pool, stop)
     device = config.device
     waiters, seen = Waiters(pool, device.wait_for_seal), Seen(pool)
     polls = Polls(pool, waiters, seen, now, unknown_answer(device.unknown_eid.value))
@@ -67,7 +68,7 @@ async def run_operator(config: Config, listener: socket.socket, stop: asyncio.Ev
     """Serve REST and the status page until `stop`."""
     context = credentials.operator_context(config, now())
     roots = credentials.roots(config)
-    pool = await _pool(config, DbRole.OPERATOR, config.database.operator_pool)
+    pool = await _pool(config, DbRole.OPERATOR, config.database.operator_pool, stop)
 
     def check(euicc: bytes, eum: bytes) -> TrustedEuicc:
         return check_chain(euicc, eum, roots, now())
@@ -93,7 +94,7 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
     """
     keys = credentials.key_store(config)
     keys.load(credentials.own_identity(config).key_name)  # a key it can't read is said now, not at the first package
-    pool = await _pool(config, DbRole.WORKER, config.database.worker_pool)
+    pool = await _pool(config, DbRole.WORKER, config.database.worker_pool, stop)
     rules = WorkerRules(config.worker.batch, config.worker.seal_ahead, config.worker.poll_interval)
     leasing = Leasing(pool, uuid4())
     worker = Worker(pool, leasing, Sealer(pool, keys, rules.ahead), Asking(pool), rules)
@@ -166,17 +167,17 @@ def _dsn(config: Config, role: DbRole) -> str:
     return found.text
 
 
-async def _pool(config: Config, role: DbRole, size: int) -> Pool:
-    """The role's connections; a database that is still starting is waited for."""
+async def _pool(config: Config, role: DbRole, size: int, stop: asyncio.Event) -> Pool:
+    """The role's connections; a database that is still starting is waited for, but not by one that is to stop."""
     until = time.monotonic() + _PATIENCE
     while True:
         try:
             return await open_pool(_dsn(config, role), role, config.database.schema, size)
         except Unavailable as error:
-            if time.monotonic() > until:
+            if stop.is_set() or time.monotonic() > until:
                 raise
             _log.warning("database.awaited", why=error.code)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_TRY_AGAIN)
 
 
 async def _close(pool: Pool) -> None:

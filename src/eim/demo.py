@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import httpx2
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -36,6 +37,8 @@ from eim.sim.pki import Pki
 
 _BATCH: Final = 1000
 _LOOK_EVERY: Final = 0.5  # seconds
+_RESTART: Final = 60.0  # seconds that a killed server may take to be back
+_UNAVAILABLE: Final = 503
 _GIVE_UP: Final = 180.0  # seconds without any progress
 _NARROWEST: Final = 32  # columns of a table: its title stays on one line, and two stand side by side
 _ALWAYS: Final = ("accepted", "sealed", "out", "done", "failed")  # states that are shown even when nothing is there
@@ -50,6 +53,30 @@ class Wish(msgspec.Struct, frozen=True):
     sleepers: float
     seed: int
     keep: bool
+
+
+class Patient(httpx2.AsyncBaseTransport):
+    """Asks again what a server that restarts could not answer. POSTs carry a key, so what they ask is done once."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience  # seconds
+        self._inner = httpx2.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                response = await self._inner.handle_async_request(request)
+                await response.aread()
+                if response.status_code != _UNAVAILABLE or time.monotonic() > until:
+                    return response
+            except httpx2.TransportError:
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 class DemoFailed(Unavailable):
@@ -99,7 +126,7 @@ class Show:
         line = _connect(self._fleet, running)
         self._tell(address, running.token_file)
         stop = asyncio.Event()
-        async with Client(address, token) as client, asyncio.TaskGroup() as group:
+        async with Client(address, token, transport=Patient(_RESTART)) as client, asyncio.TaskGroup() as group:
             group.create_task(self._fleet.run(line, stop, _pace(len(self._fleet.cards))))
             try:
                 order = await self._watch(client)

@@ -73,9 +73,10 @@ async def run(config: Config, during: Callable[[Running], Awaitable[None]], log:
             Role.DEVICE: stack.enter_context(await _listen(config.device, "device")),
             Role.OPERATOR: stack.enter_context(await _listen(config.operator, "operator")),
         }
+        _check(config)
         embedded = await _embedded(config, stack)
         dsns = _logins(config, embedded)
-        await _check(config, dsns)
+        await app.set_up(config, dsns[DbRole.OWNER])
         token_file = await _first_token(config, dsns[DbRole.OPERATOR])
         supervisor = Supervisor(_starts(config, dsns, listeners), log)
         device, operator = _name(listeners[Role.DEVICE]), _name(listeners[Role.OPERATOR])
@@ -156,9 +157,10 @@ def _logins(config: Config, embedded: Embedded | None) -> Mapping[DbRole, str]:
     return {DbRole.OWNER: owner.text} | {role: (dsn or owner).text for role, dsn in own.items()}
 
 
-async def _check(config: Config, dsns: Mapping[DbRole, str]) -> None:
-    """All that would stop a role, found before one is started."""
-    identity = await app.set_up(config, dsns[DbRole.OWNER])
+def _check(config: Config) -> None:
+    """All keys, certificates and roots that would stop a role, read before anything is started."""
+    identity = credentials.own_identity(config)
+    credentials.key_store(config).load(identity.key_name)
     credentials.roots(config)
     credentials.device_context(config, credentials.device_tls(config, identity, app.now()))
     credentials.operator_context(config, app.now())

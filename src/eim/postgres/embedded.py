@@ -133,8 +133,9 @@ class Embedded:
     def _dsn(self, login: str, password_of: str, database: str) -> str:
         if self._home is None:
             raise DatabaseUnavailable("the embedded database was not started")
-        folder = quote(str(self._home.socket), safe="")
-        return f"postgresql://{login}:{quote(self._passwords[password_of], safe='')}@/{database}?host={folder}"
+        # All that PGPORT and its like could say otherwise is said here: they are another Postgres's.
+        where = f"host={quote(str(self._home.socket), safe='')}&port=5432&sslmode=disable"
+        return f"postgresql://{login}:{quote(self._passwords[password_of], safe='')}@/{database}?{where}"
 
     async def _bring_up(self, home: Home) -> None:
         programs = await asyncio.to_thread(homes.binaries, home)
