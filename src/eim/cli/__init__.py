@@ -19,6 +19,7 @@ from eim.client import ServerRefused
 from eim.errors import EimError, InvalidLines, Unavailable
 
 _COMMANDS = (config, decode, demo, devices, keys, migrate, operations, order, orders, seed, serve, sim, token)
+_LINES = 20  # of a bad list are told one by one
 
 
 class NotNow(click.ClickException):
@@ -54,7 +55,8 @@ def _text(error: EimError) -> str:
         lines = [(bad.line, bad.detail) for bad in error.problem.bad_lines]
     if isinstance(error, InvalidLines):
         lines = list(error.lines)
-    return "\n".join([str(error), *(f"  line {line}: {text}" for line, text in lines)])
+    shown = [f"  line {line}: {text}" for line, text in lines[:_LINES]]
+    return "\n".join([str(error), *shown, *([f"  and {len(lines) - _LINES} more"] if lines[_LINES:] else [])])
 
 
 for _command in _COMMANDS:

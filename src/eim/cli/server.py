@@ -103,8 +103,9 @@ def say(target: Target, value: msgspec.Struct | Sequence[msgspec.Struct], table:
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
     """A table whose cells are texts of others: nothing in them is markup."""
-    made = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
+    headings = tuple(columns)
+    made = Table(box=None, header_style="bold", pad_edge=False, show_header=any(headings))
+    for column in headings:
         made.add_column(column, overflow="fold")
     for row in rows:
         made.add_row(*(_cell(value) for value in row))
