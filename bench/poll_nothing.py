@@ -70,7 +70,7 @@ async def in_the_service(made: Database, eids: Sequence[Eid], wanted: Size) -> N
 
     async def poll() -> Done:
         for eid in itertools.islice(turn, wanted.operations):
-            assert await polls.answer(_received(eid)) == NO_PACKAGE
+            assert await polls.answer(_received(eid), "127.0.0.1") == NO_PACKAGE
         return Done(wanted.operations)
 
     async def select() -> Done:
@@ -94,7 +94,7 @@ async def in_the_service(made: Database, eids: Sequence[Eid], wanted: Size) -> N
 
 async def _statements(pool: Pool, polls: Polls, eid: Eid) -> int:
     async with counted(pool) as seen:
-        await polls.answer(_received(eid))
+        await polls.answer(_received(eid), "127.0.0.1")
     return len(seen)
 
 

@@ -57,7 +57,7 @@ async def in_the_service(made: Database, fresh: Iterator[Eid], wanted: Size) -> 
 
     async def poll() -> Done:
         for eid in itertools.islice(fresh, wanted.operations):
-            assert len(await polls.answer(_received(eid))) > len(NO_PACKAGE)
+            assert len(await polls.answer(_received(eid), "127.0.0.1")) > len(NO_PACKAGE)
         return Done(wanted.operations)
 
     async def select() -> Done:
@@ -68,7 +68,7 @@ async def in_the_service(made: Database, fresh: Iterator[Eid], wanted: Size) -> 
 
     scores = await compete([Contender("poll", poll, here()), Contender("select", select, here())], wanted.rounds)
     async with counted(pool) as seen:
-        await polls.answer(_received(next(fresh)))
+        await polls.answer(_received(next(fresh)), "127.0.0.1")
     await pool.close()
     ours, bare = scores["poll"], scores["select"]
     line(

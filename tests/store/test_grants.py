@@ -40,6 +40,17 @@ _REFUSED = (
     (DbRole.DEVICE, "SELECT subject FROM audit"),
     (DbRole.DEVICE, "UPDATE gates SET open = true"),
     (DbRole.DEVICE, "UPDATE leases SET epoch = epoch + 1"),
+    (DbRole.DEVICE, "SELECT octets FROM traces"),
+    (DbRole.DEVICE, "UPDATE euiccs SET traced_until = now()"),
+    (DbRole.DEVICE, "UPDATE traces SET octets = '\\x00'"),
+    (DbRole.DEVICE, "DELETE FROM traces"),
+    (
+        DbRole.OPERATOR,
+        (
+            "INSERT INTO traces (bucket, id, eid, tenant, at, direction, octets, size, peer, expires_at) "
+            "VALUES (1, gen_random_uuid(), '\\x00', 1, now(), 'in', '\\x00', 1, '', now())"
+        ),
+    ),
     (DbRole.OPERATOR, _PACKAGE),
     (DbRole.OPERATOR, _MAILBOX),
     (DbRole.OPERATOR, "UPDATE packages SET sealed = '\\x00'"),

@@ -15,7 +15,7 @@ _UNGUARDED = _WITH_TENANT + " AND NOT c.relrowsecurity"
 _OF_AN_EUICC = {"packages", "requests"}  # no tenant of their own: their eUICC's counts
 _GUARDED = {
     *("tenants", "identities", "tokens", "requests_seen", "orders", "euiccs", "profiles", "operations", "packages"),
-    *("mailbox", "results", "notifications", "requests", "events", "audit"),
+    *("mailbox", "results", "notifications", "requests", "events", "audit", "traces"),
     *("webhooks", "webhook_dead_letters"),
 }
 

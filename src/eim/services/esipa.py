@@ -25,7 +25,7 @@ class Esipa:
     async def _answer(self, received: Received, source: Source) -> bytes | None:
         match received:
             case Poll():
-                return await self._polls.answer(received)
+                return await self._polls.answer(received, source.peer)
             case UnnamedPoll():
                 return poll_error(received.error)
             case Provided():

@@ -11,6 +11,7 @@ from eim.domain.ids import Bucket, Eid, bucket_of, eid_check_digits_hold
 from eim.errors import DatabaseUnavailable
 from eim.protocol.esipa import NO_PACKAGE, Poll, package_answer, poll_error
 from eim.services.ports import Clock
+from eim.services.traces import Exchange, Tracer
 from eim.services.waiting import Waiters
 from eim.store import associations, audit, events, mailbox, requests
 from eim.store.connect import Pool, acquire, transaction
@@ -31,18 +32,29 @@ class Polls:
         self._pool = pool
         self._waiters = waiters
         self._seen = seen
+        self._tracer = Tracer(pool)
         self._clock = clock
         self._unknown = unknown  # the answer for an EID that nobody onboarded
 
-    async def answer(self, poll: Poll) -> bytes:
-        """The octets for one poll; a package is handed out by a commit that has happened when this returns."""
+    async def answer(self, poll: Poll, peer: str) -> bytes:
+        """The octets for one poll; a package is handed out by a commit that has happened when this returns.
+
+        peer  where the poll came from, for a trace
+        """
         eid = Eid(poll.eid)
         bucket = bucket_of(eid)
         async with acquire(self._pool) as db:
             look = await mailbox.look(db, bucket, eid)
         if look is None:
             return self._unknown if eid_check_digits_hold(eid) else poll_error(_INVALID_EID)
-        self._seen.note(bucket, eid, self._clock())
+        came_at = self._clock()
+        self._seen.note(bucket, eid, came_at)
+        answer = await self._answer(bucket, eid, poll, look)
+        if look.traced:
+            await self._tracer.keep(bucket, eid, peer, Exchange(poll.raw, came_at, answer, self._clock()))
+        return answer
+
+    async def _answer(self, bucket: Bucket, eid: Eid, poll: Poll, look: Look) -> bytes:
         asked = await self._record(bucket, eid, poll, look)
         if asked or look.asked or (look.due and not look.ready):
             await self._waiters.wait(bucket, eid)

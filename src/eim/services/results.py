@@ -22,6 +22,7 @@ from eim.protocol.esipa import Notified, Provided, acknowledgement, provide_erro
 from eim.protocol.trust import Roots, eid_in_certificate
 from eim.services import introductions, notifications, settling
 from eim.services.ports import Clock
+from eim.services.traces import Exchange, Tracer
 from eim.services.visit import Visit
 from eim.services.whose import Source, whose
 from eim.store import Db, associations, requests, results
@@ -47,6 +48,7 @@ class Results:
         self._pool = pool
         self._roots = roots
         self._rules = rules
+        self._tracer = Tracer(pool)
         self._clock = clock
 
     async def provide(self, provided: Provided, source: Source) -> bytes:
@@ -64,7 +66,9 @@ class Results:
             await _learn(visit, provided)
             await self._take(visit, provided)
             await requests.hint(db, visit.bucket)
-            return acknowledgement(visit.acknowledged, visit.speaks)
+            answer = acknowledgement(visit.acknowledged, visit.speaks)
+        await self._trace(visit, source, provided.raw, answer if provided.wants_answer else None)
+        return answer
 
     async def notify(self, notified: Notified, source: Source) -> None:
         """Store one notification durably. Returning means committed: the IPA then removes it from the card."""
@@ -77,6 +81,7 @@ class Results:
             visit = Visit(db, *owner, card, self._clock())
             await notifications.keep(visit, notified.notification.raw)
             await requests.hint(db, visit.bucket)
+        await self._trace(visit, source, notified.raw, None)
 
     async def _take(self, visit: Visit, provided: Provided) -> None:
         for older in provided.results:  # the card still lists them: they come before the one it has just made
@@ -98,6 +103,11 @@ class Results:
             await settling.keep_unreadable(visit, octets)
         for octets in provided.notifications:
             visit.acknowledge(await notifications.keep(visit, octets))
+
+    async def _trace(self, visit: Visit, source: Source, asked: bytes, answer: bytes | None) -> None:
+        if visit.card.traced:
+            exchange = Exchange(asked, visit.now, answer, self._clock())
+            await self._tracer.keep(visit.bucket, visit.eid, source.peer, exchange)
 
     async def _keep_stray(self, db: Db, source: Source, octets: bytes) -> None:
         await results.keep_stray(db, source.peer, hashlib.sha256(octets).digest(), octets, self._rules.strays)

@@ -12,7 +12,8 @@ from eim.store import Db
 
 _LOCK: Final = """
     SELECT e.tenant, e.identity, e.introduced_at, e.association_token, e.token_proven, e.speaks, e.signature_form,
-           e.signature_coding, e.unverifiable, e.euicc_certificate, e.curve, e.public_key, e.highest_seq, i.eim_id
+           e.signature_coding, e.unverifiable, e.euicc_certificate, e.curve, e.public_key, e.highest_seq, i.eim_id,
+           coalesce(e.traced_until > now() AND e.trace_left > 0, false) AS traced
       FROM euiccs e JOIN identities i ON i.id = e.identity
      WHERE e.bucket = $1 AND e.eid = $2
        FOR UPDATE OF e
@@ -74,6 +75,7 @@ class Card(msgspec.Struct, frozen=True):
     curve: str | None
     public_key: bytes | None
     highest_seq: int | None
+    traced: bool  # an operator wants to see what it says and is told
 
 
 class Allocated(msgspec.Struct, frozen=True):

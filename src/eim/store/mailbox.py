@@ -12,6 +12,7 @@ from eim.store import Db
 # `due`: work exists that a worker can seal now, so a poll waits for it a moment instead of hearing "nothing".
 _LOOK: Final = """
     SELECT e.speaks, e.plmn, m.handed_at IS NOT NULL AS out,
+           coalesce(e.traced_until > now() AND e.trace_left > 0, false) AS traced,
            m.sealed IS NOT NULL AND m.not_before <= now() AND g.open AS ready,
            EXISTS (SELECT 1 FROM requests r
                     WHERE r.bucket = $1 AND r.eid = $2 AND r.not_before <= now()) AS asked,
@@ -125,6 +126,7 @@ class Look(msgspec.Struct, frozen=True):
     ready: bool
     asked: bool  # a worker was asked for something that may change what goes out next
     due: bool
+    traced: bool  # an operator wants to see what it says and is told
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -138,7 +140,7 @@ async def look(db: Db, bucket: Bucket, eid: Eid) -> Look | None:
     row = await db.fetchrow(_LOOK, bucket, eid)
     if row is None:
         return None
-    return Look(row["speaks"], row["plmn"], row["out"], row["ready"], row["asked"], row["due"])
+    return Look(row["speaks"], row["plmn"], row["out"], row["ready"], row["asked"], row["due"], row["traced"])
 
 
 async def ready(db: Db, waiting: Sequence[tuple[Bucket, Eid]]) -> set[Eid]:
