@@ -1,0 +1,91 @@
+"""Make docs/cli.md and the tables of docs/api.md from what they describe: python docs/make_reference.py"""
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, cast
+
+import click
+
+from eim import errors
+from eim.api import Problem
+from eim.cli import main as eim
+from eim.errors import EimError
+from eim.web import body, openapi, problems
+from eim.web.operator import OperatorServices, endpoints_of
+
+_DOCS: Final = Path(__file__).parent
+_WIDTH: Final = 110
+_MADE: Final = "<!-- Made by docs/make_reference.py; a test compares. -->"
+
+
+def pages() -> dict[Path, str]:
+    """Every page that is made, wholly or in part, with what it should say."""
+    api = _DOCS / "api.md"
+    text = _put(api.read_text(), "errors", "\n".join(_errors()))
+    return {_DOCS / "cli.md": cli_page(), api: _put(text, "routes", "\n".join(_routes()))}
+
+
+def cli_page() -> str:
+    head = (
+        "Every command says the same with `--help`. Exit codes: 0 done, 1 refused, 2 wrong usage, 3 not available now."
+    )
+    return "\n".join(["# Commands", "", _MADE, "", head, *_commands(eim, "eim")]) + "\n"
+
+
+def _commands(command: click.Command, path: str) -> Iterator[str]:
+    context = click.Context(command, info_name=path, terminal_width=_WIDTH, max_content_width=_WIDTH)
+    yield from ("", f"## {path}", "", "```text", command.get_help(context).rstrip(), "```")
+    if isinstance(command, click.Group):
+        for name in sorted(command.commands):
+            yield from _commands(command.commands[name], f"{path} {name}")
+
+
+def _errors() -> Iterator[str]:
+    yield "| code | status | meaning |"
+    yield "| --- | --- | --- |"
+    found = {kind.code: kind for module in (errors, body) for kind in _kinds(vars(module).values())}
+    for code, kind in sorted(found.items()):
+        yield f"| `{code}` | {_problem(kind).status} | {_meaning(kind)} |"
+
+
+def _kinds(values: Any) -> Iterator[type[EimError]]:
+    for value in values:
+        if isinstance(value, type) and issubclass(value, EimError) and "code" in vars(value):
+            yield value
+
+
+def _problem(kind: type[EimError]) -> Problem:
+    """What `web.problems` makes of an error of this kind; some kinds carry a second value."""
+    return problems.problem_of(kind("") if kind.__init__ is Exception.__init__ else kind("", ()))
+
+
+def _meaning(kind: type[EimError]) -> str:
+    """The first paragraph of its own docstring; the roots' are for programmers."""
+    said = "" if kind.__bases__[0] in (Exception, EimError) else kind.__doc__
+    return " ".join((said or _problem(kind).title + ".").partition("\n\n")[0].split()).replace("|", "\\|")
+
+
+def _routes() -> Iterator[str]:
+    """The table of the OpenAPI document; describing the endpoints calls none of the services behind them."""
+    nothing = cast("dict[str, Any]", dict.fromkeys(OperatorServices.__struct_fields__))
+    document = openapi.describe(endpoints_of(OperatorServices(**nothing)), version("eim"))
+    yield "| call | scope | what |"
+    yield "| --- | --- | --- |"
+    for path, methods in sorted(document["paths"].items()):
+        for method, operation in methods.items():
+            scope = re.search(r"`([^`]+)`", operation["description"])
+            yield f"| `{method.upper()} {path}` | {f'`{scope[1]}`' if scope else ''} | {operation['summary']} |"
+
+
+def _put(text: str, name: str, table: str) -> str:
+    """`text` with `table` between its marks."""
+    begin, end = f"<!-- {name}: made by docs/make_reference.py; a test compares -->", f"<!-- end of {name} -->"
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"
+
+
+if __name__ == "__main__":
+    for page, content in pages().items():
+        page.write_text(content)
