@@ -36,6 +36,7 @@ def configure(level: LogLevel, form: LogFormat, role: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.value.upper())
+    logging.getLogger("asyncpg").setLevel(logging.ERROR)  # that the database is away we say ourselves, in one line
     logging.getLogger("hypercorn").setLevel(max(logging.WARNING, root.level))
 
 

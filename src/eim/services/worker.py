@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import asyncpg
@@ -124,7 +125,8 @@ class Worker:
         finally:
             connection.remove_termination_listener(lost)
             if not connection.is_closed():
-                await connection.remove_listener(_CHANNEL, hinted)
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # it may be lost just now
+                    await connection.remove_listener(_CHANNEL, hinted)
 
 
 async def _survive(deed: Callable[[], Awaitable[int]], refresh: Callable[[], Awaitable[None]]) -> int:

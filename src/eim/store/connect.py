@@ -1,5 +1,6 @@
 """Pools and transactions: every connection acts as one of the group roles, in one schema."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
@@ -134,7 +135,10 @@ def _is_lost(connection: Db) -> bool:
         return True
 
 
-def _unavailable(failure: BaseException) -> DatabaseUnavailable:
+def _unavailable(failure: BaseException) -> DatabaseUnavailable | asyncio.CancelledError:
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():  # what broke while the task was being ended must not keep it going
+        return asyncio.CancelledError()
     if isinstance(failure, asyncpg.DiskFullError):
         return DatabaseUnavailable("the database's disk is full: free some space")
     if isinstance(failure, TimeoutError):
