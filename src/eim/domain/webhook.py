@@ -161,3 +161,31 @@ def next_try(attempts: int, retries: Sequence[timedelta], jitter: float) -> time
     if attempts > len(retries):
         return None
     return retries[attempts - 1] * (1 + 0.2 * jitter)
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """What the configuration lets deliveries reach beside public addresses over HTTPS."""
+
+    networks: tuple[Network, ...] = ()
+    plain: bool = False  # http:// too
+
+
+def check_url(url: str, reach: Reach) -> Target:
+    """The parts of a webhook's URL that may be kept. Raises InvalidRequest; its name is looked up at each delivery."""
+    target = read_target(url)
+    if target.scheme != "https" and not reach.plain:
+        raise InvalidRequest("a webhook's URL begins with https:// (webhooks.allow_http would take http:// too)")
+    address = literal(target.host)
+    if address is not None and not may_reach(address, reach.networks):
+        raise InvalidRequest(
+            "this address is not public: the configuration names other networks (webhooks.allow_networks)"
+        )
+    return target
+
+
+def literal(host: str) -> Address | None:
+    """The address that `host` is; None for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -32,6 +32,11 @@ class Leasing:
         """What we hold, as far as we know; a writing transaction finds out for certain by `hold`."""
         return list(self._held)
 
+    @property
+    def leases(self) -> Sequence[Lease]:
+        """What we hold, each in its epoch: another epoch means that somebody else may have worked in between."""
+        return list(self._held.values())
+
     async def fence_all(self) -> None:
         """Whatever ran before on this database is over: only where we alone start its workers."""
         async with transaction(self._pool) as db:

@@ -1,8 +1,12 @@
 """What services need from the outside, fulfilled by adapters and joined in `app`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
+
+import msgspec
+
+from eim.domain.webhook import Target
 
 Clock = Callable[[], datetime]  # aware, UTC
 
@@ -20,4 +24,32 @@ class Keys(Protocol):
 
     def load(self, name: str) -> Signer:
         """The signer of the key called `name`. Raises KeyUnusable."""
+        ...
+
+
+class Cipher(Protocol):
+    """Encrypts what the database keeps (design 3.14). `about` names the row: octets of another are refused."""
+
+    def seal(self, plain: bytes, about: bytes) -> bytes:
+        """Raises KeyUnusable."""
+        ...
+
+    def open(self, sealed: bytes, about: bytes) -> bytes:
+        """Raises KeyUnusable, also when another key sealed it."""
+        ...
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What became of a delivery. `failure` is a few words without anything the receiver sent; None: it was taken."""
+
+    failure: str | None
+    status: int | None = None  # None: no answer came
+    retry_after: float | None = None  # seconds that the receiver asks for
+
+
+class Sender(Protocol):
+    """Makes calls to webhooks' receivers."""
+
+    async def send(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answered:
+        """POST once, without following redirects; every failure is an answer."""
         ...
