@@ -108,8 +108,8 @@ class HttpSender:
         if target.scheme != "https" and not self._outgoing.reach.plain:
             return Answered("plain HTTP is not allowed (webhooks.allow_http)")
         try:
-            async with asyncio.timeout(self._outgoing.timeout):
-                return await self._post(target, headers, body)
+            async with asyncio.timeout(self._outgoing.timeout) as deadline:
+                return await self._post(target, headers, body, deadline)
         except AddressRefused as refusal:
             return Answered(str(refusal))
         except (TimeoutError, httpcore2.TimeoutException):
@@ -119,7 +119,9 @@ class HttpSender:
         except (httpcore2.NetworkError, httpcore2.ProtocolError):
             return Answered("the connection ended before an answer")
 
-    async def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answered:
+    async def _post(
+        self, target: Target, headers: Mapping[str, str], body: bytes, deadline: asyncio.Timeout
+    ) -> Answered:
         url = httpcore2.URL(
             scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=target.path.encode()
         )
@@ -130,6 +132,7 @@ class HttpSender:
             "POST", url, headers=fields, content=body, extensions={"timeout": limits}
         ) as response:
             answered = _judge(response.status, response.headers)
+            deadline.reschedule(None)  # it has answered in time, whatever becomes of the body
             await _drain(response)
         return answered
 
