@@ -10,17 +10,18 @@ from starlette.applications import Starlette
 from eim.domain.ids import DEFAULT_TENANT, Eid, TenantId, bucket_of, parse_iccid
 from eim.errors import UntrustedCertificate
 from eim.protocol.trust import TrustedEuicc
-from eim.services.estate import EstateReader
-from eim.services.onboarding import Candidate, Onboarding, Rules
-from eim.services.operations import Operations
-from eim.services.tokens import SETUP, Caller, NewToken, Scope, Tokens
+from eim.services.onboarding import Candidate, Rules
+from eim.services.tokens import SETUP, Caller, NewToken, Scope
 from eim.store.connect import DbRole
-from eim.web.operator import OperatorServices, operator_app
+from eim.web.operator import OperatorServices, Ports, operator_app, services_on
 from tests.database import Database
 
 A: Final = "8988307000000000001F"
 B: Final = "8988211000000000002F"
 _SERIAL: Final = 89049032000001000000000000000000
+
+
+TENANTS_OWN: Final = frozenset(Scope) - {Scope.TENANTS}  # what a token of any tenant may have
 
 
 def eid_text(number: int) -> str:
@@ -43,8 +44,7 @@ async def ready() -> tuple[str, ...]:
 
 
 def services_of(database: Database) -> OperatorServices:
-    pool = database.pool(DbRole.OPERATOR)
-    return OperatorServices(Onboarding(pool, no_roots), Operations(pool), EstateReader(pool), Tokens(pool), ready)
+    return services_on(database.pool(DbRole.OPERATOR), Ports(no_roots, ready))
 
 
 def caller_of(tenant: TenantId = DEFAULT_TENANT) -> Caller:

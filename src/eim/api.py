@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 _NO_NUL = r"^[^\x00]*$"
 
@@ -27,12 +27,28 @@ Limit: TypeAlias = Annotated[int, Meta(ge=1, le=1000, description="entries a pag
 Cursor: TypeAlias = Annotated[str, Meta(max_length=500, description="`next` of the page before")]
 KindName: TypeAlias = Literal["enable", "disable", "delete", "listProfileInfo", "ipaEuiccDataRequest"]
 StateName: TypeAlias = Literal["accepted", "sealed", "out", "in_doubt", "done", "failed", "withdrawn", "expired"]
-ScopeName: TypeAlias = Literal["euiccs:read", "euiccs:write", "operations:read", "operations:write", "admin"]
+ScopeName: TypeAlias = Literal[
+    "euiccs:read", "euiccs:write", "operations:read", "operations:write", "audit:read", "admin", "tenants"
+]
 OnErrorName: TypeAlias = Literal["refuse", "skip"]
+SpeaksName: TypeAlias = Literal["1.0.1", "1.1", "1.2", "1.3"]
+Reason: TypeAlias = Annotated[str, Meta(min_length=3, max_length=500, pattern=_NO_NUL)]
+Fields: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=500, pattern=r"^[a-z_0-9]+(,[a-z_0-9]+)*$", description="only these fields of each, as `eid,label`"
+    ),
+]
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
     """What every request has: a field we don't know is refused, not ignored."""
+
+
+class Tagged(Struct, frozen=True):
+    """What can be changed. `etag` is also the header ETag: send it as If-Match with the change."""
+
+    etag: str
 
 
 class Nothing(Request, frozen=True):
@@ -120,8 +136,8 @@ class HeadView(Struct, frozen=True):
     deliveries: int
 
 
-class EuiccView(Struct, frozen=True):
-    """Everything known of one eUICC."""
+class EuiccView(Tagged, frozen=True):
+    """Everything known of one eUICC. The ETag is of what an operator writes on it: label and tags."""
 
     euicc: EuiccEntry
     association: AssociationView
@@ -175,6 +191,44 @@ class EuiccQuery(Request, frozen=True):
     label: Label | None = None  # what the label starts with
     introduced: bool | None = None
     service_provider: Provider | None = None
+    identity: EimIdText | None = None
+    speaks: SpeaksName | None = None
+    unverifiable: bool | None = None
+    seen_after: Moment | None = None
+    seen_before: Moment | None = None  # or never
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    plmn: Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{6}$", description="as the device said it, 3 octets")] | None = None
+    iccid: IccidText | None = None  # that it holds, enabled or not
+    busy: bool | None = None  # whether an operation is open
+    fields: Fields | None = None
+
+
+class EuiccRead(Request, frozen=True):
+    fields: Fields | None = None
+
+
+class EuiccChange(Request, frozen=True):
+    """What is given is replaced, the rest stays; a null label goes."""
+
+    label: Label | None | UnsetType = UNSET
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=32)] | UnsetType = UNSET
+
+
+class OffboardQuery(Request, frozen=True):
+    """Why it goes. `force`: even while operations are open."""
+
+    reason: Reason
+    force: bool = False
+
+
+class Offboarded(Struct, frozen=True):
+    """What was taken out. Who associates with this card again begins above `counter`; it is kept here, too."""
+
+    eid: str
+    identity: str
+    counter: int
+    association_token: int | None
 
 
 class PageQuery(Request, frozen=True):
@@ -214,7 +268,8 @@ class NewOrder(Request, frozen=True):
     expires_at: Moment | None = None
     on_error: OnErrorName = "refuse"
     force: bool = False
-    reason: Annotated[str, Meta(min_length=3, max_length=500, pattern=_NO_NUL)] | None = None
+    reason: Reason | None = None
+    confirm: Annotated[int, Meta(ge=1, le=100_000, description="how many operations are meant")] | None = None
 
 
 class PlacedLine(Struct, frozen=True):
@@ -230,6 +285,20 @@ class OrderAccepted(Struct, frozen=True):
     accepted: int
     operations: tuple[PlacedLine, ...]
     bad_lines: tuple[BadLine, ...]
+
+
+class OrderPreview(Struct, frozen=True):
+    """What an order would do. `carriers` counts cards by the profile enabled now, `refused` lines by the reason's code."""
+
+    lines: int
+    operations: int
+    carriers: Mapping[str, int]
+    already: int
+    queued: int
+    refused: Mapping[str, int]
+    examples: tuple[str, ...]
+    bad_lines: tuple[BadLine, ...]
+    confirm: int | None
 
 
 class OperationView(Struct, frozen=True):
@@ -263,6 +332,13 @@ class OperationQuery(Request, frozen=True):
     kind: KindName | None = None
     eid: EidText | None = None
     order: UUID | None = None
+    iccid: IccidText | None = None
+    ordered_by: Annotated[str, Meta(min_length=1, max_length=200, pattern=_NO_NUL)] | None = None
+    reason: Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_NUL)] | None = None  # of the outcome
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    open: bool | None = None  # whether it has not ended
+    fields: Fields | None = None
 
 
 class OrderView(Struct, frozen=True):
@@ -279,40 +355,14 @@ class OrderView(Struct, frozen=True):
 
 
 class SummaryView(Struct, frozen=True):
-    """The sums of the estate. `carriers` counts enabled profiles by service provider."""
+    """The sums of the estate, as of a moment ago. `carriers` counts enabled profiles by service provider, `operations`
+    what is open and what was ordered in the last 7 days and has ended."""
 
     euiccs: int
     introduced: int
     carriers: Mapping[str, int]
     operations: Mapping[StateName, int]
-
-
-class NewToken(Request, frozen=True):
-    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._@-]+$")]
-    scopes: Annotated[tuple[ScopeName, ...], Meta(min_length=1, max_length=5)]
-    expires_at: Moment | None = None
-
-
-class TokenCreated(Struct, frozen=True):
-    """`token` is shown this once."""
-
-    id: UUID
-    token: str
-
-    def __repr__(self) -> str:
-        return f"TokenCreated(id={self.id!r})"
-
-
-class TokenView(Struct, frozen=True):
-    id: UUID
-    name: str
-    scopes: tuple[str, ...]
-    created_at: datetime | None
-    expires_at: datetime | None
-
-
-class TokenList(Struct, frozen=True):
-    items: tuple[TokenView, ...]
+    as_of: datetime
 
 
 class Problem(Struct, frozen=True):

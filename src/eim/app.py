@@ -18,14 +18,10 @@ from eim.errors import BadConfiguration, Unavailable
 from eim.protocol.trust import TrustedEuicc, check_chain
 from eim.services.asking import Asking
 from eim.services.esipa import Esipa
-from eim.services.estate import EstateReader
 from eim.services.leasing import Leasing
-from eim.services.onboarding import Onboarding
-from eim.services.operations import Operations
 from eim.services.polls import Polls, Seen, unknown_answer
 from eim.services.results import ResultRules, Results
 from eim.services.sealing import Sealer
-from eim.services.tokens import Tokens
 from eim.services.waiting import Waiters
 from eim.services.worker import Worker, WorkerRules
 from eim.store import Db, audit, identities, migrate
@@ -33,8 +29,10 @@ from eim.store.connect import DbRole, Pool, acquire, open_pool
 from eim.store.identities import NewIdentity
 from eim.web.connections import Polled
 from eim.web.device import device_app
+from eim.web.endpoints import Limits
 from eim.web.esipa import EsipaEndpoint
-from eim.web.operator import OperatorServices, operator_app
+from eim.web.operator import Ports, operator_app, services_on
+from eim.web.rates import Rate
 
 _PATIENCE: Final = 30.0  # seconds that a role waits at its start for a database that is not there yet
 _TRY_AGAIN: Final = 0.5  # seconds
@@ -79,10 +77,12 @@ async def run_operator(config: Config, listener: socket.socket, stop: asyncio.Ev
         why = await ready()
         return (why,) if why else ()
 
-    services = OperatorServices(Onboarding(pool, check), Operations(pool), EstateReader(pool), Tokens(pool), unready)
+    operator = config.operator
+    ports = Ports(check, unready, lambda identity: credentials.exported(config, identity), operator.confirm_above)
+    app = operator_app(services_on(pool, ports), Limits(rate=Rate(operator.requests_a_second, operator.request_burst)))
     limits = serving.Limits(handshake=10.0, request=60.0, keep_alive=60.0)
     try:
-        await serving.serve_app(operator_app(services), listener, context, limits, stop)
+        await serving.serve_app(app, listener, context, limits, stop)
     finally:
         await _close(pool)
 

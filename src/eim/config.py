@@ -186,6 +186,16 @@ class Operator(msgspec.Struct, frozen=True):
         Annotated[str, Meta(pattern="^https?://[^/?#]+/?$")] | None,
         Meta(description="The address that callers use, when a proxy stands in front."),
     ] = None
+    confirm_above: Annotated[
+        int, Meta(ge=0, le=100_000, description="An order for more operations than this has to repeat how many.")
+    ] = 100
+    requests_a_second: Annotated[
+        float,
+        Meta(ge=0, le=100_000, description="How often one token may ask in the long run; 0: as often as it likes."),
+    ] = 100.0
+    request_burst: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="How many requests one token may make at once.")
+    ] = 1000
 
 
 class Worker(msgspec.Struct, frozen=True):

@@ -1,17 +1,21 @@
 """Configuration and keys joined: which identity, roots and certificates this installation uses. For `app` and `cli`."""
 
+import os
 import socket
 import ssl
 from datetime import datetime
 from typing import Final
 
 from eim.config import Config, Device, TlsSuites, TlsVersion
-from eim.domain.identity import Identity, IdentityWish, is_host, split_host
+from eim.domain.identity import EimIdType, Identity, IdentityWish, is_host, split_host
+from eim.keys.export import TlsTrust, export
 from eim.keys.files import KeyStore
 from eim.keys.identity import ensure_identity
 from eim.keys.roots import read_roots
 from eim.keys.tls import Suites, TlsFiles, configured_pair, make_ca_and_leaf, server_context
 from eim.protocol.trust import Roots
+from eim.services.identities import Blobs, no_blobs
+from eim.store.identities import Listed
 
 _VERSIONS: Final = {TlsVersion.TLS_1_2: ssl.TLSVersion.TLSv1_2, TlsVersion.TLS_1_3: ssl.TLSVersion.TLSv1_3}
 _SUITES: Final = {TlsSuites.MODERN: Suites.ESIPA, TlsSuites.CONFORMANCE: Suites.ESIPA_CONFORMANCE}
@@ -51,6 +55,17 @@ def device_tls(config: Config, identity: Identity, now: datetime) -> TlsFiles:
     return make_ca_and_leaf(config.server.data_dir / "tls", _names(device, identity), now)
 
 
+def exported(config: Config, identity: Listed) -> Blobs:
+    """What a factory loads into cards of `identity`, from what is public here: no key is read or made."""
+    files = _public_tls(config)
+    if files is None:
+        return no_blobs(identity)
+    kind = next(each for each in EimIdType if each.number == identity.eim_id_type)
+    known = Identity("", identity.eim_id, kind, identity.fqdn, identity.initial_counter)
+    made = export(known, identity.public_key, files, TlsTrust.CA)
+    return Blobs(made.request, made.configuration, made.warnings)
+
+
 def device_context(config: Config, files: TlsFiles) -> ssl.SSLContext:
     """The TLS context of the device port."""
     return server_context(files, _SUITES[config.device.tls_suites], _VERSIONS[config.device.tls_minimum])
@@ -63,6 +78,14 @@ def operator_context(config: Config, now: datetime) -> ssl.SSLContext | None:
         return None
     files = configured_pair(operator.tls_certificate, operator.tls_key, now, config.server.mode)
     return server_context(files, Suites.OPERATOR, ssl.TLSVersion.TLSv1_2)
+
+
+def _public_tls(config: Config) -> TlsFiles | None:
+    """The certificates of the device port, where this process can read them."""
+    configured, folder = config.device.tls_certificate, config.server.data_dir / "tls"
+    files = TlsFiles(None, configured, configured) if configured else None
+    files = files or TlsFiles(folder / "ca.pem", folder / "server.pem", folder / "server-key.pem")
+    return files if os.access(files.ca or files.certificate, os.R_OK) else None
 
 
 def _names(device: Device, identity: Identity) -> tuple[str, ...]:

@@ -189,7 +189,8 @@ class Stage:
     async def switch(self, bar: TaskID) -> api.OrderAccepted:
         """One order for all: enable carrier B's profile, with the way back open."""
         choice = api.ProfileChoice(service_provider=CARRIER_B)
-        order = await self._client.order(api.NewOrder("enable", all=True, profile=choice, rollback=True))
+        many = len(self._fleet.cards)
+        order = await self._client.order(api.NewOrder("enable", all=True, profile=choice, rollback=True, confirm=many))
         pace = Rate(self._progress, bar)
         while True:
             stands = await self._client.order_progress(order.order)

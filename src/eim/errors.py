@@ -84,6 +84,34 @@ class KeyReused(Conflict):
     code = "idempotency-key-reused"
 
 
+class LimitReached(Conflict):
+    """The tenant has as many as it may."""
+
+    code = "limit-reached"
+
+
+class Unconfirmed(Conflict):
+    """An order for many whose count was not repeated. Preview it, then order it with `confirm`."""
+
+    code = "confirmation-needed"
+
+
+class PreconditionFailed(Refused):
+    """If-Match names another version than the one that is there: 412."""
+
+    code = "precondition-failed"
+
+
+class RateLimited(Refused):
+    """This token asks faster than it may: 429. `retry_after` in seconds."""
+
+    code = "rate-limited"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"this token asks more often than it may: try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
 class Guarded(Refused):
     """An order that would cut a card off. It passes with `force` and a reason."""
 

@@ -50,7 +50,7 @@ async def test_orders_over_the_same_cards_in_opposite_order_do_not_deadlock(data
     await onboard(database, range(300))
     operations = operations_of(database)
     there = tuple(Target(eid_text(n)) for n in range(300))
-    askings = [Ordering(Kind.LIST_PROFILES, targets) for targets in (there, there[::-1]) * 4]
+    askings = [Ordering(Kind.LIST_PROFILES, targets, confirm=300) for targets in (there, there[::-1]) * 4]
     done = await asyncio.gather(*(operations.place(caller_of(), asked, None) for asked in askings))
     assert [each.accepted for each in done] == [300] * 8
     assert await database.owner().fetchval("SELECT max(ordinal) FROM operations") == 10
@@ -97,7 +97,9 @@ async def test_an_order_of_twenty_thousand_lines_takes_seconds(database: Databas
     for start in (0, 10_000):
         await onboard(database, range(start, start + 10_000))
     began = time.monotonic()
-    done = await operations_of(database).place(caller_of(), Ordering(Kind.ENABLE, Estate(), iccid=B), None)
+    done = await operations_of(database).place(
+        caller_of(), Ordering(Kind.ENABLE, Estate(), iccid=B, confirm=20_000), None
+    )
     assert done.accepted == 20_000
     assert done.placed == ()
     assert time.monotonic() - began < 20

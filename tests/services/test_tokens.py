@@ -20,7 +20,7 @@ async def test_a_token_carries_its_tenant_its_name_and_its_scopes(database: Data
     tokens, tenant = tokens_of(database), await second_tenant(database)
     other = Caller(tenant, "token:boss", frozenset(Scope))
     made = await tokens.create(other, NewToken("script", frozenset({Scope.EUICCS_READ})))
-    assert await tokens.verify(made.secret) == Caller(tenant, "token:script", frozenset({Scope.EUICCS_READ}))
+    assert await tokens.verify(made.secret) == Caller(tenant, "token:script", frozenset({Scope.EUICCS_READ}), made.id)
 
 
 async def test_revoked_and_expired_tokens_stop_working_at_once(database: Database) -> None:

@@ -176,7 +176,9 @@ async def test_an_order_for_five_thousand_is_answered_with_counts(
 ) -> None:
     await onboard(database, range(5000))
     answer = await client.post(
-        "/v1/operations", json={"operation": "enable", "all": True, "profile": {"iccid": B}}, timeout=60
+        "/v1/operations",
+        json={"operation": "enable", "all": True, "profile": {"iccid": B}, "confirm": 5000},
+        timeout=60,
     )
     assert answer.status_code == 202
     assert (answer.json()["accepted"], answer.json()["operations"]) == (5000, [])

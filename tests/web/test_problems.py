@@ -10,13 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
-from eim.services.estate import EstateReader
-from eim.services.onboarding import Onboarding
-from eim.services.operations import Operations
-from eim.services.tokens import SETUP, NewToken, Scope, Tokens
+from eim.services.tokens import SETUP, NewToken, Scope
 from eim.store.connect import DbRole, open_pool
 from eim.web.endpoints import Limits
-from eim.web.operator import OperatorServices, operator_app
+from eim.web.operator import Ports, operator_app, services_on
 from tests.database import Database
 from tests.operator_side import client_of, eid_text, no_roots, services_of
 
@@ -114,7 +111,7 @@ async def test_a_lost_database_is_503_without_names_or_addresses(database: Datab
         async def unready() -> tuple[str, ...]:
             return ("the database can't be reached",)
 
-        lost = OperatorServices(Onboarding(pool, no_roots), Operations(pool), EstateReader(pool), Tokens(pool), unready)
+        lost = services_on(pool, Ports(no_roots, unready))
         async with client_of(operator_app(lost), made.secret) as client:
             assert (await client.get("/v1/euiccs")).status_code == 200
             cut()

@@ -44,12 +44,22 @@ class Problems:
     def has(self, position: int) -> bool:
         return position in self._found
 
+    def copy(self) -> "Problems":
+        """The same as they are now: what is done again after a failure begins with these."""
+        other = Problems()
+        other._found = dict(self._found)
+        return other
+
+    def all(self) -> tuple[Problem, ...]:
+        """The problems, in the order of the lines."""
+        return tuple(Problem(at, error.code, str(error)) for at, error in sorted(self._found.items()))
+
     def settle(self, on_error: OnError, size: int) -> tuple[Problem, ...]:
         """The problems, in the order of the lines.
 
         Raises InvalidLines, caused by the first of them, unless they may be skipped and some lines are good.
         """
-        found = tuple(Problem(at, error.code, str(error)) for at, error in sorted(self._found.items()))
+        found = self.all()
         if found and (on_error is OnError.REFUSE or len(found) == size):
             raise InvalidLines(
                 f"{len(found)} of {size} lines can't be taken, so nothing was done: correct them",
@@ -79,16 +89,21 @@ async def answered_before(db: Db, tenant: TenantId, repeat: Repeat | None, contr
     """
     if repeat is None:
         return None
-    if not (0 < len(repeat.key.strip()) <= _KEY_LENGTH and repeat.key.isascii() and repeat.key.isprintable()):
-        raise InvalidRequest(
-            f"an Idempotency-Key has 1 to {_KEY_LENGTH} printable ASCII characters: a UUID is a good one"
-        )
+    check_key(repeat.key)
     known = await orders.claim(db, tenant, repeat, control)
     if known is None:
         return None
     if known.request_hash != repeat.request_hash:
         raise KeyReused("this Idempotency-Key came before with another request: use a new key for a new request")
     return msgspec.convert(known.answer, kind)
+
+
+def check_key(key: str) -> None:
+    """Raises InvalidRequest for what can't be an Idempotency-Key."""
+    if not (0 < len(key.strip()) <= _KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise InvalidRequest(
+            f"an Idempotency-Key has 1 to {_KEY_LENGTH} printable ASCII characters: a UUID is a good one"
+        )
 
 
 async def remember(db: Db, tenant: TenantId, repeat: Repeat | None, answer: msgspec.Struct) -> None:

@@ -12,13 +12,15 @@ from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TenantId, bucket_in, bucket_of, derive_operation_id, format_eid, format_iccid
 from eim.domain.operation import ENDED, State, move
 from eim.errors import Conflict, InvalidRequest, NotFound
-from eim.services import ordering
+from eim.services import ordering, previewing
+from eim.services.limits import make_room_for_order
 from eim.services.lines import MOST_LINES, Problem, Problems, answered_before, remember
-from eim.services.ordering import Decided, Estate, Ordering, Target
+from eim.services.ordering import Decided, Estate, Known, Ordering, Target
+from eim.services.previewing import Preview
 from eim.services.tokens import Caller
 from eim.store import Db, audit, euiccs, events, operations, orders, profiles, requests
 from eim.store.audit import Record
-from eim.store.connect import Pool, transaction
+from eim.store.connect import Pool, listing, transaction
 from eim.store.euiccs import Locked
 from eim.store.events import Event
 from eim.store.operations import Filter, Line, Operation, Terms
@@ -26,6 +28,7 @@ from eim.store.orders import Order, Repeat, Share
 from eim.store.requests import Ask
 
 MOST_NAMED: Final = 1000  # an order of more lines is answered with counts only
+CONFIRM_ABOVE: Final = 100  # operations of one order
 _OURS: Final = "eim"
 
 
@@ -66,16 +69,20 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Operations:
-    """Places and withdraws operations. Holds the operator role's pool, nothing else."""
+    """Places and withdraws operations. Holds the operator role's pool.
 
-    def __init__(self, pool: Pool) -> None:
+    confirm_above  an order for more operations has to repeat how many
+    """
+
+    def __init__(self, pool: Pool, confirm_above: int = CONFIRM_ABOVE) -> None:
         self._pool = pool
+        self._confirm_above = confirm_above
 
     async def place(self, caller: Caller, asked: Ordering, repeat: Repeat | None) -> Accepted:
         """Order `asked`, in one transaction: every line, or (OnError.SKIP) the good ones.
 
         The same request under the same key is answered as before and orders nothing. Raises InvalidRequest,
-        InvalidLines, KeyReused.
+        InvalidLines, Unconfirmed, LimitReached, KeyReused.
         """
         ordering.check(asked, datetime.now(UTC))
         control, problems = uuid4(), Problems()
@@ -86,11 +93,26 @@ class Operations:
             targets = await _targets(db, caller.tenant, asked)
             decided = await _decide(db, caller.tenant, asked, targets, problems)
             settled = problems.settle(asked.on_error, len(targets))
+            ordering.refuse_unconfirmed(asked, len(decided), self._confirm_above)
+            await make_room_for_order(db, caller.tenant)
             lines = await _lines(db, caller.tenant, control, decided)
             await _insert(db, caller, control, asked, lines)
             done = _accepted(control, decided, lines, settled)
             await remember(db, caller.tenant, repeat, done)
         return done
+
+    async def preview(self, caller: Caller, asked: Ordering) -> Preview:
+        """What `place` would do with this order, without doing it. Raises InvalidRequest."""
+        ordering.check(asked, datetime.now(UTC))
+        problems = Problems()
+        async with transaction(self._pool, tenant=caller.tenant) as db:
+            targets = await _targets(db, caller.tenant, asked)
+            wanted = ordering.read(asked, targets, problems)
+            at = sorted({(bucket_of(line.eid), line.eid) for line in wanted})
+            cards = {card.eid: card for card in await euiccs.find(db, caller.tenant, at)}
+            known = await _known(db, caller.tenant, cards)
+        decided = ordering.decide(asked, wanted, known, problems)
+        return previewing.preview(asked, len(targets), known, decided, problems, self._confirm_above)
 
     async def withdraw(self, caller: Caller, operation: UUID) -> Operation:
         """Take an operation back; what may be with the card already becomes in_doubt, and is cleared up.
@@ -116,7 +138,7 @@ class Operations:
         self, caller: Caller, wanted: Filter, before: tuple[datetime, UUID], limit: int
     ) -> tuple[Operation, ...]:
         """Those just before `before`, newest first."""
-        async with transaction(self._pool, tenant=caller.tenant) as db:
+        async with listing(self._pool, caller.tenant) as db:
             return await operations.page(db, caller.tenant, wanted, before, limit)
 
     async def progress(self, caller: Caller, order: UUID) -> Progress:
@@ -144,8 +166,12 @@ async def _decide(
 ) -> list[Decided]:
     wanted = ordering.read(asked, targets, problems)
     locked = await _lock(db, tenant, [line.eid for line in wanted])
-    inventory = await profiles.of_many(db, tenant, [(at.bucket, at.eid) for at in locked.values()])
-    return ordering.decide(asked, wanted, locked, inventory, problems)
+    return ordering.decide(asked, wanted, await _known(db, tenant, locked), problems)
+
+
+async def _known(db: Db, tenant: TenantId, cards: Mapping[Eid, Locked]) -> Known:
+    at = [(card.bucket, card.eid) for card in cards.values()]
+    return Known(cards, await profiles.of_many(db, tenant, at), await operations.queued(db, tenant, at))
 
 
 async def _lock(db: Db, tenant: TenantId, eids: Sequence[Eid]) -> Mapping[Eid, Locked]:

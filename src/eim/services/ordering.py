@@ -7,10 +7,10 @@ from typing import Final
 import msgspec
 
 from eim.domain.euicc import Profile
-from eim.domain.guards import choose, refuse_cutting_off
+from eim.domain.guards import Holds, Queued, choose, refuse_harm
 from eim.domain.ids import Eid, Iccid, eid_check_digits_hold, format_eid, format_iccid, parse_iccid
 from eim.domain.operation import CHANGING, Kind, Priority
-from eim.errors import EimError, InvalidRequest, NotFound
+from eim.errors import EimError, InvalidRequest, NotFound, Unconfirmed
 from eim.services.lines import OnError, Problems, name_duplicates, read_eids
 from eim.store.euiccs import Locked
 
@@ -44,6 +44,7 @@ class Ordering(msgspec.Struct, frozen=True):
     expires_at: datetime | None = None
     on_error: OnError = OnError.REFUSE
     force_reason: str | None = None  # why a guard is overruled; None: guards hold
+    confirm: int | None = None  # how many operations whoever orders expects
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -52,6 +53,18 @@ class Wanted(msgspec.Struct, frozen=True):
     position: int
     eid: Eid
     iccid: Iccid | None
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What is known of the cards that an order names, by EID; who is missing has none."""
+
+    cards: Mapping[Eid, Locked]
+    profiles: Mapping[Eid, Sequence[Profile]]
+    queued: Mapping[Eid, Sequence[Queued]]
+
+    def holds(self, at: Locked) -> Holds:
+        profiles = self.profiles.get(at.eid, ()) if at.inventory_at is not None else None
+        return Holds(profiles, self.queued.get(at.eid, ()))
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -95,27 +108,40 @@ def read(asked: Ordering, targets: Sequence[Target], problems: Problems) -> list
     return [line for line in wanted if not problems.has(line.position)]
 
 
-def decide(
-    asked: Ordering,
-    wanted: Sequence[Wanted],
-    locked: Mapping[Eid, Locked],
-    inventory: Mapping[Eid, Sequence[Profile]],
-    problems: Problems,
-) -> list[Decided]:
-    """Which profile each line means, and whether its card may be asked that; the others are noted."""
-    decided = []
+def decide(asked: Ordering, wanted: Sequence[Wanted], known: Known, problems: Problems) -> list[Decided]:
+    """Which profile each line means, and whether its card may be asked that; the others are noted.
+
+    Lines of the same card are judged one behind the other: each finds those before it queued.
+    """
+    decided: list[Decided] = []
+    before: dict[Eid, list[Queued]] = {}
     for line in wanted:
         try:
-            at = _find(locked, line.eid)
-            profiles = inventory.get(line.eid, ()) if at.inventory_at is not None else None
-            iccid = line.iccid or _chosen(asked, profiles)
-            if iccid is not None and asked.force_reason is None:
-                refuse_cutting_off(asked.kind, iccid, profiles)
+            at = _find(known.cards, line.eid)
+            holds = known.holds(at)
+            iccid = line.iccid or _chosen(asked, holds.profiles)
+            if iccid is not None:
+                change = Queued(asked.kind, iccid)
+                earlier = before.setdefault(line.eid, [])
+                if asked.force_reason is None:
+                    refuse_harm(change, Holds(holds.profiles, [*holds.queued, *earlier]))
+                earlier.append(change)
         except EimError as error:
             problems.add(line.position, error)
         else:
             decided.append(Decided(line.position, at, iccid))
     return decided
+
+
+def refuse_unconfirmed(asked: Ordering, many: int, limit: int) -> None:
+    """Raise Unconfirmed unless an order for more than `limit`, or one that says a number, says how many it is for."""
+    if asked.confirm == many or (asked.confirm is None and many <= limit):
+        return
+    said = "" if asked.confirm is None else f", not for {asked.confirm}"
+    raise Unconfirmed(
+        f"this order is for {many} operations{said}: look at POST /v1/operations:preview, and if that is what you "
+        f'want, order it with "confirm": {many}'
+    )
 
 
 def _names_profiles(asked: Ordering) -> bool:

@@ -2,19 +2,22 @@
 
 import hashlib
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 from uuid import UUID, uuid4
 
 import msgspec
 
 from eim.domain.ids import DEFAULT_TENANT, TenantId
-from eim.errors import InvalidRequest, NotFound, Unauthenticated
-from eim.store import audit
+from eim.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
+from eim.services.limits import make_room_for_token
+from eim.services.lines import answered_before, remember
+from eim.store import Db, audit
 from eim.store import tokens as rows
 from eim.store.audit import Record
 from eim.store.connect import Pool, transaction
+from eim.store.orders import Repeat
 from eim.store.tokens import Token
 
 _PREFIX: Final = "eim_"
@@ -28,7 +31,9 @@ class Scope(StrEnum):
     EUICCS_WRITE = "euiccs:write"
     OPERATIONS_READ = "operations:read"
     OPERATIONS_WRITE = "operations:write"
-    ADMIN = "admin"  # tokens
+    AUDIT_READ = "audit:read"
+    ADMIN = "admin"  # tokens and identities
+    TENANTS = "tenants"  # only in the installation's own tenant
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -37,6 +42,7 @@ class Caller(msgspec.Struct, frozen=True):
     tenant: TenantId
     actor: str
     scopes: frozenset[Scope]
+    token: UUID | None = None  # None: nobody outside
 
 
 SETUP: Final = Caller(DEFAULT_TENANT, "setup", frozenset(Scope))  # whoever starts the server makes the first token
@@ -44,18 +50,22 @@ SETUP: Final = Caller(DEFAULT_TENANT, "setup", frozenset(Scope))  # whoever star
 
 class NewToken(msgspec.Struct, frozen=True):
     name: str
-    scopes: frozenset[Scope]
+    scopes: frozenset[str]
     expires_at: datetime | None = None
 
 
 class Created(msgspec.Struct, frozen=True):
-    """A new token. `secret` is shown this once; only its hash is kept."""
+    """A new token. `secret` is shown this once; only its hash is kept, so it is empty when the same request comes again."""
 
     id: UUID
     secret: str
 
     def __repr__(self) -> str:
         return f"Created(id={self.id!r})"
+
+    def forgotten(self) -> Self:
+        """As it may be kept."""
+        return msgspec.structs.replace(self, secret="")
 
 
 class Tokens:
@@ -64,17 +74,33 @@ class Tokens:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def create(self, caller: Caller, new: NewToken) -> Created:
-        """Make a token in the caller's tenant. Raises InvalidRequest for one that could do nothing."""
-        if not new.scopes:
-            raise InvalidRequest("a token needs at least one scope: " + ", ".join(Scope))
-        secret = _PREFIX + secrets.token_urlsafe(32)
-        row = Token(uuid4(), caller.tenant, new.name, tuple(sorted(new.scopes)), None, new.expires_at)
+    async def create(self, caller: Caller, new: NewToken, repeat: Repeat | None = None) -> Created:
+        """Make a token in the caller's tenant. Raises InvalidRequest, Forbidden, LimitReached."""
         async with transaction(self._pool, tenant=caller.tenant) as db:
-            await rows.insert(db, row, _hash(secret))
-            data = {"token": str(row.id), "scopes": list(row.scopes)}
-            await audit.write(db, [Record(caller.tenant, caller.actor, "token.create", new.name, data)])
-        return Created(row.id, secret)
+            before = await answered_before(db, caller.tenant, repeat, uuid4(), Created)
+            if before is not None:
+                return before
+            made = await issue(db, caller, new)
+            await remember(db, caller.tenant, repeat, made.forgotten())
+        return made
+
+    async def rotate(self, caller: Caller, token: UUID, grace: timedelta, repeat: Repeat | None) -> Created:
+        """Make a successor with the same name, scopes and end; the old one works for `grace` more.
+
+        Raises NotFound for a token that is none, or works no more.
+        """
+        async with transaction(self._pool, tenant=caller.tenant) as db:
+            before = await answered_before(db, caller.tenant, repeat, uuid4(), Created)
+            if before is not None:
+                return before
+            old = await rows.end_within(db, caller.tenant, token, grace)
+            if old is None:
+                raise NotFound(f"there is no token {token} that works")
+            made = await _insert(db, caller.tenant, NewToken(old.name, frozenset(old.scopes), old.expires_at))
+            about: dict[str, object] = {"old": str(token), "new": str(made.id), "grace_s": grace.total_seconds()}
+            await audit.write(db, [Record(caller.tenant, caller.actor, "token.rotate", old.name, about)])
+            await remember(db, caller.tenant, repeat, made.forgotten())
+        return made
 
     async def verify(self, secret: str) -> Caller:
         """Whose token this is. Raises Unauthenticated with the same sentence whatever is wrong with it."""
@@ -85,7 +111,10 @@ class Tokens:
         if row is None:
             raise Unauthenticated(_REFUSAL)
         known = frozenset(Scope)
-        return Caller(row.tenant, f"token:{row.name}", frozenset(Scope(s) for s in row.scopes if s in known))
+        scopes = frozenset(Scope(s) for s in row.scopes if s in known)
+        if row.tenant != DEFAULT_TENANT:
+            scopes -= {Scope.TENANTS}
+        return Caller(row.tenant, f"token:{row.name}", scopes, row.id)
 
     async def revoke(self, caller: Caller, token: UUID) -> Token:
         """End a token at once; again changes nothing. Raises NotFound."""
@@ -102,6 +131,29 @@ class Tokens:
         """The tenant's tokens that work, oldest first."""
         async with transaction(self._pool, tenant=caller.tenant) as db:
             return await rows.of_tenant(db, caller.tenant)
+
+
+async def issue(db: Db, caller: Caller, new: NewToken) -> Created:
+    """Make a token in the caller's tenant, whose transaction this is, with its audit record.
+
+    Raises InvalidRequest for one that could do nothing, Forbidden for one that could more than it may, LimitReached.
+    """
+    if not new.scopes:
+        raise InvalidRequest("a token needs at least one scope: " + ", ".join(Scope))
+    if Scope.TENANTS in new.scopes and (caller.tenant != DEFAULT_TENANT or Scope.TENANTS not in caller.scopes):
+        raise Forbidden("the scope tenants is given by a token that has it, in the installation's own tenant")
+    await make_room_for_token(db, caller.tenant)
+    made = await _insert(db, caller.tenant, new)
+    about: dict[str, object] = {"token": str(made.id), "scopes": sorted(new.scopes)}
+    await audit.write(db, [Record(caller.tenant, caller.actor, "token.create", new.name, about)])
+    return made
+
+
+async def _insert(db: Db, tenant: TenantId, new: NewToken) -> Created:
+    secret = _PREFIX + secrets.token_urlsafe(32)
+    row = Token(uuid4(), tenant, new.name, tuple(sorted(new.scopes)), None, new.expires_at)
+    await rows.insert(db, row, _hash(secret))
+    return Created(row.id, secret)
 
 
 def refuse_unauthenticated() -> Unauthenticated:

@@ -22,6 +22,7 @@ _KEEPALIVE: Final = {"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5"
 # A process that froze in the middle of a transaction holds locks that nobody could ever get otherwise.
 _FROZEN: Final = {"idle_in_transaction_session_timeout": "30s"}
 _SET_TENANT: Final = "SELECT set_config('eim.tenant', $1, true)"
+_PLAN_ANEW: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 _UNAVAILABLE: Final = (
     OSError,
     TimeoutError,
@@ -126,6 +127,17 @@ async def transaction(pool: Pool, tenant: TenantId | None = None) -> AsyncIterat
         if tenant is not None:
             await connection.execute(_SET_TENANT, str(tenant))
         yield connection
+
+
+@asynccontextmanager
+async def listing(pool: Pool, tenant: TenantId) -> AsyncIterator[Db]:
+    """A transaction that reads by filters of which most are absent: each statement is planned for the values it has.
+
+    A plan for all values (PostgreSQL makes one after five executions) would look at every row for a rare tag.
+    """
+    async with transaction(pool, tenant) as db:
+        await db.execute(_PLAN_ANEW)
+        yield db
 
 
 def _is_lost(connection: Db) -> bool:

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from asyncpg import Record as Row
 
-from eim.domain.ids import Bucket, Eid, IdentityId, TenantId
+from eim.domain.ids import Bucket, Eid, Iccid, IdentityId, TenantId
 from eim.store import Db
 
 _CHUNK: Final = 10_000  # eUICCs a statement: each ends well before the connection's command timeout
@@ -16,17 +16,24 @@ _CHUNK: Final = 10_000  # eUICCs a statement: each ends well before the connecti
 _IDENTITIES: Final = """
     SELECT id, eim_id, initial_counter FROM identities WHERE tenant = $1 AND retired_at IS NULL ORDER BY id
 """
-# Who is already there, here or in another tenant, is passed over: the caller sees it in what comes back.
+# Who is already there, here or in another tenant, is passed over: the caller sees it in what comes back. Who was here
+# before goes on from the counter its card has seen (greatest passes NULL over).
 _INSERT: Final = """
     INSERT INTO euiccs (bucket, eid, tenant, identity, label, tags, introduced_at, counter, association_token,
-                        unverifiable, euicc_certificate, eum_certificate, curve, public_key, ci_key_id)
+                        unverifiable, euicc_certificate, eum_certificate, curve, public_key, ci_key_id, group_name,
+                        time_zone)
     SELECT u.bucket, u.eid, $1, u.identity, u.label, ARRAY(SELECT jsonb_array_elements_text(u.tags -> 'tags')),
-           CASE WHEN u.introduced THEN now() END, u.counter, u.token,
-           u.unverifiable, u.euicc_certificate, u.eum_certificate, u.curve, u.public_key, u.ci_key_id
+           CASE WHEN u.introduced THEN now() END,
+           greatest(u.counter, (SELECT max(d.counter) FROM departed d JOIN identities i ON i.eim_id = d.eim_id
+                                 WHERE d.bucket = u.bucket AND d.eid = u.eid AND d.tenant = $1 AND i.id = u.identity)),
+           u.token,
+           u.unverifiable, u.euicc_certificate, u.eum_certificate, u.curve, u.public_key, u.ci_key_id, u.group_name,
+           u.time_zone
       FROM unnest($2::smallint[], $3::bytea[], $4::smallint[], $5::text[], $6::jsonb[], $7::boolean[], $8::integer[],
-                  $9::bigint[], $10::boolean[], $11::bytea[], $12::bytea[], $13::text[], $14::bytea[], $15::bytea[])
+                  $9::bigint[], $10::boolean[], $11::bytea[], $12::bytea[], $13::text[], $14::bytea[], $15::bytea[],
+                  $16::text[], $17::text[])
         AS u (bucket, eid, identity, label, tags, introduced, counter,
-              token, unverifiable, euicc_certificate, eum_certificate, curve, public_key, ci_key_id)
+              token, unverifiable, euicc_certificate, eum_certificate, curve, public_key, ci_key_id, group_name, time_zone)
         ON CONFLICT (bucket, eid) DO NOTHING
  RETURNING bucket, eid
 """
@@ -34,10 +41,21 @@ _INSERT_HEADS: Final = """
     INSERT INTO mailbox (bucket, eid, tenant) SELECT u.bucket, u.eid, $1 FROM unnest($2::smallint[], $3::bytea[])
         AS u (bucket, eid)
 """
+_INSERT_TAGS: Final = """
+    INSERT INTO euicc_tags (bucket, eid, tag, tenant, created_at)
+    SELECT u.bucket, u.eid, u.tag, $1, now() FROM unnest($2::smallint[], $3::bytea[], $4::text[]) AS u (bucket, eid, tag)
+        ON CONFLICT (bucket, eid, tag) DO NOTHING
+"""
 # Locks of many rows are taken bucket by bucket, and within one by EID: two orders never wait for each other.
 _LOCK: Final = """
     SELECT bucket, eid, identity, inventory_at FROM euiccs
      WHERE bucket = $1 AND eid = ANY ($2::bytea[]) AND tenant = $3 ORDER BY eid FOR UPDATE
+"""
+_FIND: Final = """
+    SELECT e.bucket, e.eid, e.identity, e.inventory_at
+      FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
+      JOIN euiccs e ON e.bucket = u.bucket AND e.eid = u.eid
+     WHERE e.tenant = $3
 """
 _ALLOCATE: Final = """
     UPDATE euiccs e SET ordinals = e.ordinals + u.wanted
@@ -45,23 +63,8 @@ _ALLOCATE: Final = """
      WHERE e.bucket = u.bucket AND e.eid = u.eid AND e.tenant = $4
  RETURNING e.bucket, e.eid, e.ordinals
 """
-_TAGGED: Final = """
-    SELECT bucket, eid FROM euiccs WHERE tenant = $1 AND ($2::text IS NULL OR tags @> ARRAY[$2::text])
-"""
-_PAGE: Final = """
-    SELECT e.bucket, e.eid, e.created_at, e.label, e.tags, e.introduced_at, e.speaks, e.last_seen_at, e.inventory_at,
-           (SELECT p.service_provider FROM profiles p
-             WHERE p.bucket = e.bucket AND p.eid = e.eid AND p.state = 'enabled' LIMIT 1) AS carrier
-      FROM euiccs e
-     WHERE e.tenant = $1 AND (e.created_at, e.eid) > ($2, $3)
-       AND ($4::text IS NULL OR e.tags @> ARRAY[$4::text])
-       AND ($5::text IS NULL OR starts_with(e.label, $5))
-       AND ($6::boolean IS NULL OR (e.introduced_at IS NOT NULL) = $6)
-       AND ($7::text IS NULL OR EXISTS (
-               SELECT 1 FROM profiles p
-                WHERE p.bucket = e.bucket AND p.eid = e.eid AND p.state = 'enabled' AND p.service_provider = $7))
-     ORDER BY e.created_at, e.eid LIMIT $8
-"""
+_EVERY: Final = "SELECT eid FROM euiccs WHERE tenant = $1"
+_TAGGED: Final = "SELECT eid FROM euicc_tags WHERE tenant = $1 AND tag = $2"
 _READ: Final = """
     SELECT e.bucket, e.eid, e.created_at, e.label, e.tags, e.introduced_at, e.speaks, e.last_seen_at, e.inventory_at,
            (SELECT p.service_provider FROM profiles p
@@ -74,9 +77,34 @@ _READ: Final = """
       JOIN mailbox m ON m.bucket = e.bucket AND m.eid = e.eid
      WHERE e.bucket = $1 AND e.eid = $2 AND e.tenant = $3
 """
-_BY_INTRODUCTION: Final = """
-    SELECT introduced_at IS NOT NULL AS introduced, count(*) AS many FROM euiccs WHERE tenant = $1 GROUP BY 1
+_EDITABLE: Final = "SELECT label, tags FROM euiccs WHERE bucket = $1 AND eid = $2 AND tenant = $3 FOR UPDATE"
+_EDIT: Final = "UPDATE euiccs SET label = $4, tags = $5 WHERE bucket = $1 AND eid = $2 AND tenant = $3"
+_UNTAG: Final = "DELETE FROM euicc_tags WHERE bucket = $1 AND eid = $2 AND tenant = $3 AND tag <> ALL ($4::text[])"
+_RETAG: Final = """
+    INSERT INTO euicc_tags (bucket, eid, tag, tenant, created_at)
+    SELECT e.bucket, e.eid, u.tag, e.tenant, e.created_at FROM euiccs e, unnest($4::text[]) AS u (tag)
+     WHERE e.bucket = $1 AND e.eid = $2 AND e.tenant = $3
+        ON CONFLICT (bucket, eid, tag) DO NOTHING
 """
+_LEAVING: Final = """
+    SELECT i.eim_id, e.counter, e.association_token,
+           (SELECT count(*) FROM operations o
+             WHERE o.bucket = $1 AND o.eid = $2
+               AND (o.state IN ('sealed', 'out', 'in_doubt') OR o.state = 'accepted')
+               AND (o.ordered_by <> 'eim' OR o.state IN ('out', 'in_doubt'))) AS open
+      FROM euiccs e JOIN identities i ON i.id = e.identity
+     WHERE e.bucket = $1 AND e.eid = $2 AND e.tenant = $3 FOR UPDATE OF e
+"""
+_DEPART: Final = """
+    INSERT INTO departed (bucket, eid, tenant, eim_id, counter, association_token) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (bucket, eid, tenant, eim_id)
+        DO UPDATE SET counter = excluded.counter, association_token = excluded.association_token, departed_at = now()
+"""
+_NO_REQUESTS: Final = "DELETE FROM requests WHERE bucket = $1 AND eid = $2"
+_REMOVE: Final = "DELETE FROM euiccs WHERE bucket = $1 AND eid = $2 AND tenant = $3"
+# Two counts that an index each answers alone.
+_COUNT: Final = "SELECT count(*) FROM euiccs WHERE tenant = $1"
+_COUNT_NEW: Final = "SELECT count(*) FROM euiccs WHERE tenant = $1 AND introduced_at IS NULL"
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -104,6 +132,8 @@ class Newcomer(msgspec.Struct, frozen=True):
     curve: str | None
     public_key: bytes | None  # 65 octets
     ci_key_id: bytes | None
+    group: str | None = None
+    time_zone: str | None = None
 
 
 class Locked(msgspec.Struct, frozen=True):
@@ -115,27 +145,20 @@ class Locked(msgspec.Struct, frozen=True):
     inventory_at: datetime | None  # None: its profiles are not known yet
 
 
-class Filter(msgspec.Struct, frozen=True):
-    """Each None lets everything pass."""
+class Editable(msgspec.Struct, frozen=True):
+    """What an operator may write on an eUICC."""
 
-    tag: str | None = None
-    label: str | None = None  # what the label starts with
-    introduced: bool | None = None
-    service_provider: str | None = None  # of the enabled profile
-
-
-class Listed(msgspec.Struct, frozen=True):
-    """An eUICC in a listing."""
-
-    eid: Eid
-    created_at: datetime
     label: str | None
     tags: tuple[str, ...]
-    introduced_at: datetime | None
-    speaks: str | None
-    last_seen_at: datetime | None
-    inventory_at: datetime | None
-    carrier: str | None  # the enabled profile's service provider
+
+
+class Leaving(msgspec.Struct, frozen=True):
+    """What must be remembered of an eUICC that is offboarded."""
+
+    eim_id: str
+    counter: int  # the last one allocated: whoever associates with the card again begins above
+    association_token: int | None
+    open: int  # operations that somebody waits for, or that may be with the card
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -190,15 +213,27 @@ async def insert(db: Db, tenant: TenantId, newcomers: Sequence[Newcomer]) -> set
         [n.curve for n in newcomers],
         [n.public_key for n in newcomers],
         [n.ci_key_id for n in newcomers],
+        [n.group for n in newcomers],
+        [n.time_zone for n in newcomers],
     ]
     rows = await db.fetch(_INSERT, tenant, *fields)
     await db.execute(_INSERT_HEADS, tenant, [r["bucket"] for r in rows], [r["eid"] for r in rows])
-    return {Eid(r["eid"]) for r in rows}
+    new = {Eid(r["eid"]) for r in rows}
+    tags = [(n.bucket, n.eid, tag) for n in newcomers if n.eid in new for tag in n.tags]
+    if tags:
+        await db.execute(_INSERT_TAGS, tenant, *(list(column) for column in zip(*tags, strict=True)))
+    return new
 
 
 async def lock(db: Db, tenant: TenantId, bucket: Bucket, eids: Sequence[Eid]) -> list[Locked]:
     """Lock the rows of these eUICCs of one bucket; who is not the tenant's is not among them."""
     rows = await db.fetch(_LOCK, bucket, eids, tenant)
+    return [Locked(r["bucket"], Eid(r["eid"]), r["identity"], r["inventory_at"]) for r in rows]
+
+
+async def find(db: Db, tenant: TenantId, at: Sequence[tuple[Bucket, Eid]]) -> list[Locked]:
+    """These eUICCs as `lock` gives them, but not locked: to look, not to act."""
+    rows = await db.fetch(_FIND, [bucket for bucket, _ in at], [eid for _, eid in at], tenant)
     return [Locked(r["bucket"], Eid(r["eid"]), r["identity"], r["inventory_at"]) for r in rows]
 
 
@@ -216,13 +251,8 @@ async def allocate(db: Db, tenant: TenantId, wanted: Mapping[tuple[Bucket, Eid],
 
 async def tagged(db: Db, tenant: TenantId, tag: str | None) -> list[Eid]:
     """Every eUICC of the tenant, or every one with `tag`."""
-    return [Eid(r["eid"]) for r in await db.fetch(_TAGGED, tenant, tag)]
-
-
-async def page(db: Db, tenant: TenantId, wanted: Filter, after: tuple[datetime, Eid], limit: int) -> tuple[Listed, ...]:
-    """Those behind `after`, oldest first."""
-    filters = (wanted.tag, wanted.label, wanted.introduced, wanted.service_provider)
-    return tuple(_listed(row) for row in await db.fetch(_PAGE, tenant, *after, *filters, limit))
+    rows = await db.fetch(_EVERY, tenant) if tag is None else await db.fetch(_TAGGED, tenant, tag)
+    return [Eid(r["eid"]) for r in rows]
 
 
 async def read(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid) -> Seen | None:
@@ -231,23 +261,36 @@ async def read(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid) -> Seen | Non
     return _seen(row) if row else None
 
 
+async def editable(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid) -> Editable | None:
+    """What an operator wrote on it, locked until the transaction ends; None when the tenant has none of this EID."""
+    row = await db.fetchrow(_EDITABLE, bucket, eid, tenant)
+    return Editable(row["label"], tuple(row["tags"])) if row else None
+
+
+async def edit(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid, new: Editable) -> None:
+    """Write it; lock the row before."""
+    await db.execute(_EDIT, bucket, eid, tenant, new.label, list(new.tags))
+    await db.execute(_UNTAG, bucket, eid, tenant, list(new.tags))
+    await db.execute(_RETAG, bucket, eid, tenant, list(new.tags))
+
+
+async def leaving(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid) -> Leaving | None:
+    """Lock it and say what would be lost with it; None when the tenant has none of this EID."""
+    row = await db.fetchrow(_LEAVING, bucket, eid, tenant)
+    return msgspec.convert(dict(row), Leaving) if row else None
+
+
+async def remove(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid, left: Leaving) -> None:
+    """Take it out, with its profiles, operations, packages and requests; its counter is kept in `departed`."""
+    await db.execute(_DEPART, bucket, eid, tenant, left.eim_id, left.counter, left.association_token)
+    await db.execute(_NO_REQUESTS, bucket, eid)
+    await db.execute(_REMOVE, bucket, eid, tenant)
+
+
 async def by_introduction(db: Db, tenant: TenantId) -> dict[bool, int]:
     """How many are introduced and how many are not."""
-    return {r["introduced"]: r["many"] for r in await db.fetch(_BY_INTRODUCTION, tenant)}
-
-
-def _listed(row: Row) -> Listed:
-    return Listed(
-        Eid(row["eid"]),
-        row["created_at"],
-        row["label"],
-        tuple(row["tags"]),
-        row["introduced_at"],
-        row["speaks"],
-        row["last_seen_at"],
-        row["inventory_at"],
-        row["carrier"],
-    )
+    every, new = await db.fetchval(_COUNT, tenant), await db.fetchval(_COUNT_NEW, tenant)
+    return {True: every - new, False: new}
 
 
 def _seen(row: Row) -> Seen:
@@ -255,7 +298,7 @@ def _seen(row: Row) -> Seen:
         Head(row["operation"], row["head_counter"], row["handed_at"], row["deliveries"]) if row["operation"] else None
     )
     return Seen(
-        _listed(row),
+        listed_in(row),
         row["eim_id"],
         row["counter"],
         row["association_token"],

@@ -1,8 +1,10 @@
 """Who the eIM is to its eUICCs: table `identities`, one row an identity, written at set-up."""
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
+from asyncpg import Record as Row
 
 from eim.domain.ids import IdentityId, TenantId
 from eim.store import Db
@@ -13,6 +15,15 @@ _INSERT: Final = """
     SELECT coalesce(max(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8 FROM identities
     RETURNING id
 """
+_LISTED: Final = """
+    SELECT id, eim_id, eim_id_type, fqdn, curve, public_key, initial_counter, created_at, retired_at
+      FROM identities WHERE tenant = $1 ORDER BY id
+"""
+_READ: Final = """
+    SELECT id, eim_id, eim_id_type, fqdn, curve, public_key, initial_counter, created_at, retired_at
+      FROM identities WHERE tenant = $1 AND id = $2
+"""
+_RETIRE: Final = "UPDATE identities SET retired_at = coalesce(retired_at, now()) WHERE tenant = $1 AND id = $2"
 _SCHEMA: Final = "SELECT max(version) FROM schema_migrations"
 
 
@@ -33,6 +44,35 @@ class NewIdentity(msgspec.Struct, frozen=True):
     initial_counter: int
 
 
+class Listed(msgspec.Struct, frozen=True):
+    """An identity as an operator sees it."""
+
+    id: IdentityId
+    eim_id: str
+    eim_id_type: int
+    fqdn: str
+    curve: str
+    public_key: bytes
+    initial_counter: int
+    created_at: datetime
+    retired_at: datetime | None  # since when no new eUICC is associated with it
+
+
+async def listed(db: Db, tenant: TenantId) -> tuple[Listed, ...]:
+    """The tenant's identities, oldest first."""
+    return tuple(_listed(row) for row in await db.fetch(_LISTED, tenant))
+
+
+async def read(db: Db, tenant: TenantId, identity: IdentityId) -> Listed | None:
+    row = await db.fetchrow(_READ, tenant, identity)
+    return _listed(row) if row else None
+
+
+async def retire(db: Db, tenant: TenantId, identity: IdentityId) -> None:
+    """No new eUICC is associated with it; those that are stay. Again changes nothing."""
+    await db.execute(_RETIRE, tenant, identity)
+
+
 async def find(db: Db, tenant: TenantId, eim_id: str) -> Registered | None:
     row = await db.fetchrow(_FIND, tenant, eim_id)
     return Registered(IdentityId(row["id"]), row["public_key"]) if row else None
@@ -47,3 +87,7 @@ async def insert(db: Db, tenant: TenantId, new: NewIdentity) -> IdentityId:
 async def schema_version(db: Db) -> int:
     """The newest migration that was applied; reading it proves that the database answers."""
     return int(await db.fetchval(_SCHEMA))
+
+
+def _listed(row: Row) -> Listed:
+    return msgspec.convert(dict(row), Listed)

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from asyncpg import Record as Row
 
+from eim.domain.guards import Queued
 from eim.domain.ids import Bucket, Eid, Iccid, IdentityId, TenantId
 from eim.domain.operation import Kind, State
 from eim.store import Db
@@ -36,7 +37,22 @@ _PAGE: Final = """
        AND ($5::text IS NULL OR kind = $5)
        AND ($6::uuid IS NULL OR order_id = $6)
        AND ($7::bytea IS NULL OR (bucket = $8 AND eid = $7))
-     ORDER BY created_at DESC, id DESC LIMIT $9
+       AND ($9::bytea IS NULL OR iccid = $9)
+       AND ($10::text IS NULL OR ordered_by = $10)
+       AND ($11::text IS NULL OR outcome ->> 'reason' = $11)
+       AND ($12::timestamptz IS NULL OR created_at >= $12)
+       AND ($13::timestamptz IS NULL OR created_at < $13)
+       AND ($14::boolean IS NULL OR (state IN ('accepted', 'sealed', 'out', 'in_doubt')) = $14)
+     ORDER BY created_at DESC, id DESC LIMIT $15
+"""
+# Two indexes hold what is queued: one of what waits, one of what is sealed, out or in doubt.
+_QUEUED: Final = """
+    SELECT o.bucket, o.eid, o.kind, o.iccid
+      FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
+      JOIN operations o ON o.bucket = u.bucket AND o.eid = u.eid
+     WHERE o.tenant = $3 AND (o.state = 'accepted' OR o.state IN ('sealed', 'out', 'in_doubt'))
+       AND o.kind IN ('enable', 'disable', 'delete') AND o.iccid IS NOT NULL
+     ORDER BY o.bucket, o.eid, o.priority, o.ordinal
 """
 _TAKE_BACK: Final = "SELECT take_back($1, $2)"
 _WITHDRAW: Final = """
@@ -47,7 +63,17 @@ _DOUBT: Final = """
     UPDATE operations SET state = 'in_doubt', doubt = 'withdrawn'
      WHERE bucket = $1 AND id = $2 AND tenant = $3 AND state = 'out'
 """
-_BY_STATE: Final = "SELECT state, count(*) AS many FROM operations WHERE tenant = $1 GROUP BY state"
+# What is open is in partial indexes; what has ended would be counted over years, so only a week of it is.
+_BY_STATE: Final = """
+    SELECT state, count(*) AS many FROM operations WHERE tenant = $1 AND state = 'accepted' GROUP BY state
+     UNION ALL
+    SELECT state, count(*) AS many FROM operations
+     WHERE tenant = $1 AND state IN ('sealed', 'out', 'in_doubt') GROUP BY state
+     UNION ALL
+    SELECT state, count(*) AS many FROM operations
+     WHERE tenant = $1 AND created_at > now() - interval '7 days'
+       AND state IN ('done', 'failed', 'withdrawn', 'expired') GROUP BY state
+"""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -80,6 +106,12 @@ class Filter(msgspec.Struct, frozen=True):
     kind: Kind | None = None
     order: UUID | None = None
     at: tuple[Bucket, Eid] | None = None
+    iccid: Iccid | None = None
+    ordered_by: str | None = None
+    reason: str | None = None  # of the outcome
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    open: bool | None = None  # whether it has not ended
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -131,8 +163,18 @@ async def page(
     bucket, eid = wanted.at or (None, None)
     state = wanted.state.value if wanted.state else None
     kind = wanted.kind.value if wanted.kind else None
-    rows = await db.fetch(_PAGE, tenant, *before, state, kind, wanted.order, eid, bucket, limit)
+    first = (state, kind, wanted.order, eid, bucket, wanted.iccid, wanted.ordered_by, wanted.reason)
+    last = (wanted.created_after, wanted.created_before, wanted.open)
+    rows = await db.fetch(_PAGE, tenant, *before, *first, *last, limit)
     return tuple(_operation(row) for row in rows)
+
+
+async def queued(db: Db, tenant: TenantId, at: Sequence[tuple[Bucket, Eid]]) -> dict[Eid, list[Queued]]:
+    """The changes that each of these eUICCs is still to make, in the order they come to it; who has none is missing."""
+    found: dict[Eid, list[Queued]] = {}
+    for row in await db.fetch(_QUEUED, [bucket for bucket, _ in at], [eid for _, eid in at], tenant):
+        found.setdefault(Eid(row["eid"]), []).append(Queued(Kind(row["kind"]), Iccid(row["iccid"])))
+    return found
 
 
 async def take_back(db: Db, bucket: Bucket, eid: Eid) -> None:
@@ -151,6 +193,7 @@ async def doubt(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> No
 
 
 async def by_state(db: Db, tenant: TenantId) -> dict[State, int]:
+    """How many are open, and how many of those ordered in the last 7 days have ended."""
     return {State(r["state"]): r["many"] for r in await db.fetch(_BY_STATE, tenant)}
 
 

@@ -17,7 +17,7 @@ _OF_EUICC: Final = """
       FROM profiles WHERE bucket = $1 AND eid = $2 AND tenant = $3 ORDER BY iccid
 """
 _OF_MANY: Final = """
-    SELECT p.bucket, p.eid, p.iccid, p.state, p.service_provider
+    SELECT p.bucket, p.eid, p.iccid, p.state, p.service_provider, p.fallback, p.ppr
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN profiles p ON p.bucket = u.bucket AND p.eid = u.eid
      WHERE p.tenant = $3
@@ -48,11 +48,12 @@ async def of_euicc(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid) -> tuple[
 
 
 async def of_many(db: Db, tenant: TenantId, at: Sequence[tuple[Bucket, Eid]]) -> dict[Eid, list[Profile]]:
-    """The profiles on each of these eUICCs, with state and service provider only; who has none is missing."""
+    """The profiles on each of these eUICCs, with what guards look at only; who has none is missing."""
     found: dict[Eid, list[Profile]] = {}
     for row in await db.fetch(_OF_MANY, [bucket for bucket, _ in at], [eid for _, eid in at], tenant):
         iccid, state = Iccid(row["iccid"]), ProfileState(row["state"])
-        profile = Profile(iccid, state, service_provider=row["service_provider"])
+        provider, fallback, ppr = row["service_provider"], row["fallback"], row["ppr"]
+        profile = Profile(iccid, state, service_provider=provider, fallback=fallback, ppr=ppr)
         found.setdefault(Eid(row["eid"]), []).append(profile)
     return found
 

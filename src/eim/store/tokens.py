@@ -1,6 +1,6 @@
 """API tokens by the hash of their secret: table `tokens`."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -21,6 +21,13 @@ _FIND: Final = """
 _REVOKE: Final = """
     UPDATE tokens SET revoked_at = coalesce(revoked_at, now()) WHERE tenant = $1 AND id = $2
  RETURNING id, tenant, name, scopes, created_at, expires_at
+"""
+_END_WITHIN: Final = """
+    UPDATE tokens t SET expires_at = least(t.expires_at, now() + $3::interval)
+      FROM (SELECT o.id, o.expires_at FROM tokens o WHERE o.tenant = $1 AND o.id = $2 FOR UPDATE) AS old
+     WHERE t.tenant = $1 AND t.id = old.id AND t.revoked_at IS NULL
+       AND (t.expires_at IS NULL OR t.expires_at > now())
+ RETURNING t.id, t.tenant, t.name, t.scopes, t.created_at, old.expires_at
 """
 _OF_TENANT: Final = """
     SELECT id, tenant, name, scopes, created_at, expires_at FROM tokens
@@ -52,6 +59,12 @@ async def find(db: Db, secret_hash: bytes) -> Token | None:
 async def revoke(db: Db, tenant: TenantId, token: UUID) -> Token | None:
     """End it; None when the tenant has none of this id."""
     row = await db.fetchrow(_REVOKE, tenant, token)
+    return _token(row) if row else None
+
+
+async def end_within(db: Db, tenant: TenantId, token: UUID, grace: timedelta) -> Token | None:
+    """Let it work for `grace` at most; the token as it was before, None when the tenant has none that works."""
+    row = await db.fetchrow(_END_WITHIN, tenant, token, grace)
     return _token(row) if row else None
 
 

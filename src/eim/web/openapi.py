@@ -7,9 +7,10 @@ from typing import Any, Final
 import msgspec
 
 from eim import api
-from eim.web.endpoints import Endpoint
+from eim.web.endpoints import Endpoint, item_of
 
 _PARAMETER: Final = re.compile(r"{(\w+)}")
+_ETAG: Final = {"type": "string", "pattern": '^("[0-9a-f]*"|\\*)$'}
 _REF: Final = "#/components/schemas/{name}"
 _ERRORS: Final = {
     "400": "The request can't be understood; `detail` says what to change.",
@@ -18,16 +19,32 @@ _ERRORS: Final = {
     "404": "There is nothing of this name in your tenant.",
     "408": "The body did not come in time.",
     "409": "It contradicts what is there; `code` says how.",
+    "412": "If-Match names another version than the one that is there.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
     "422": "Some lines can't be taken; `bad_lines` names each. Nothing was done.",
+    "429": "This token asks more often than it may: wait the seconds in Retry-After.",
     "503": "Try again after the seconds in Retry-After.",
 }
 _ABOUT: Final = (
     "Every error is a problem (RFC 9457) with a stable `code`. Lists come in pages: give `next` as `cursor`. "
     "A POST with an `Idempotency-Key` may be repeated: the same request is answered the same and done once. "
-    "Within /v1 fields are added, never removed or given another meaning."
+    "Within /v1 fields are added, never removed or given another meaning. `fields` leaves out what you don't need."
 )
+_PAGES: Final = {
+    "/": ("getStatusPage", "The status page, for a browser: a token is the password of any user.", "text/html", True),
+    "/v1/docs": ("getDocs", "This description as a page.", "text/html", False),
+    "/v1/openapi.json": ("getOpenapi", "This description.", "application/json", False),
+    "/healthz": ("getHealth", "The process answers.", "text/plain", False),
+    "/readyz": ("getReadiness", "It can serve now; 503 says what is missing.", "text/plain", False),
+}
+
+_PATHS: Final = {
+    "id": {"type": "string", "format": "uuid"},
+    "eid": {"type": "string", "pattern": "^[0-9A-Fa-f]{32}$", "description": "the 32 digits of the EID"},
+    "tenant": {"type": "integer", "minimum": 1, "maximum": 32767},
+    "identity": {"type": "integer", "minimum": 1, "maximum": 32767},
+}
 
 Json = Mapping[str, Any]  # a JSON document's edge
 
@@ -42,20 +59,47 @@ def describe(endpoints: Sequence[Endpoint], version: str) -> Json:
     paths: dict[str, dict[str, Json]] = {}
     for each in endpoints:
         paths.setdefault(each.route.path, {})[each.route.method.lower()] = _operation(each)
+    for path, page in _PAGES.items():
+        paths[path] = {"get": _page(path, *page)}
+    _loosen(schemas, endpoints)
     return {
         "openapi": "3.1.0",
         "info": {"title": "eim", "version": version, "description": _ABOUT, "license": {"name": "Apache-2.0"}},
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "person": {"type": "http", "scheme": "basic"},
+            },
             "responses": {status: _problem(text) for status, text in _ERRORS.items()},
         },
         "security": [{"token": []}],
     }
 
 
-def _anything(kind: type) -> Json:
+def _page(path: str, name: str, summary: str, media_type: str, guarded: bool) -> Json:  # noqa: FBT001
+    """What is no call of the interface, but is there."""
+    schema = {"type": "object" if media_type == "application/json" else "string"}
+    responses: dict[str, Json] = {"200": {"description": summary, "content": {media_type: {"schema": schema}}}}
+    if guarded:
+        responses |= {status: {"$ref": f"#/components/responses/{status}"} for status in ("401", "403", "429", "503")}
+    if path == "/readyz":
+        responses["503"] = {"description": "Not yet, or not now.", "content": {media_type: {"schema": schema}}}
+    security: list[Json] = [{"person": []}, {"token": []}] if guarded else []
+    return {"operationId": name, "summary": summary, "security": security, "responses": responses}
+
+
+def _loosen(schemas: dict[str, Any], endpoints: Sequence[Endpoint]) -> None:
+    """Where a query may ask for some fields only, none is sure to be there."""
+    for each in endpoints:
+        if "fields" in each.query.__struct_fields__:
+            schemas[item_of(each.answer).__name__].pop("required", None)
+            if "items" not in each.answer.__struct_fields__:
+                schemas[each.answer.__name__].pop("required", None)
+
+
+def _anything(kind: type) -> dict[str, Any]:
     """`object` in our types is whatever JSON can say: a card's own words."""
     if kind is object:
         return {"description": "any JSON value"}
@@ -83,14 +127,7 @@ def _answer(endpoint: Endpoint) -> Json:
 
 
 def _path_parameters(path: str) -> list[Json]:
-    return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": _format(name)}}
-        for name in _PARAMETER.findall(path)
-    ]
-
-
-def _format(name: str) -> str:
-    return "uuid" if name == "id" else name
+    return [{"name": name, "in": "path", "required": True, "schema": _PATHS[name]} for name in _PARAMETER.findall(path)]
 
 
 def _query_parameters(endpoint: Endpoint) -> list[Json]:
@@ -116,7 +153,10 @@ def _without_null(schema: dict[str, Any]) -> Json:
 
 
 def _headers(endpoint: Endpoint) -> list[Json]:
-    if endpoint.body is api.Nothing:
+    if endpoint.route.method == "PATCH":
+        about = "The ETag that the change is based on: it is refused (412) when another came first."
+        return [{"name": "If-Match", "in": "header", "required": False, "description": about, "schema": _ETAG}]
+    if endpoint.body is api.Nothing or endpoint.route.method != "POST":
         return []
     about = "The same key with the same request is done once and answered the same; with another request it is a 409."
     schema = {"type": "string", "minLength": 1, "maxLength": 200}

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from eim import api
-from eim.domain.ids import bucket_of, read_eid
+from eim.domain.ids import bucket_of, parse_iccid, read_eid
 from eim.domain.operation import Kind, Priority, State
 from eim.errors import InvalidRequest, NotFound
 from eim.services.estate import EstateReader
@@ -16,7 +16,7 @@ from eim.services.tokens import Scope
 from eim.store.operations import Filter
 from eim.web import views
 from eim.web.endpoints import Call, Endpoint, Route, endpoint
-from eim.web.pages import LAST, Listing, Place, read, split, write
+from eim.web.pages import LAST, Listing, Place, filters_of, read, split, write
 
 _UUID_SIZE: Final = 16
 _PRIORITIES: Final = {"normal": Priority.NORMAL, "urgent": Priority.URGENT}
@@ -30,6 +30,9 @@ class OperationDesk:
     def endpoints(self) -> list[Endpoint]:
         reads, writes = Scope.OPERATIONS_READ, Scope.OPERATIONS_WRITE
         place = Route("POST", "/v1/operations", writes, "order", "Order an operation on one eUICC or many.", 202)
+        look = Route(
+            "POST", "/v1/operations:preview", writes, "previewOrder", "What an order would do, without doing it."
+        )
         page = Route("GET", "/v1/operations", reads, "listOperations", "List operations, newest first.")
         one = Route("GET", "/v1/operations/{id}", reads, "getOperation", "One operation.")
         back = Route("POST", "/v1/operations/{id}:withdraw", writes, "withdraw", "Take an operation back.")
@@ -37,6 +40,7 @@ class OperationDesk:
         sums = Route("GET", "/v1/summary", reads, "getSummary", "The sums of the estate.")
         return [
             endpoint(place, api.NewOrder, api.Nothing, api.OrderAccepted, self.place),
+            endpoint(look, api.NewOrder, api.Nothing, api.OrderPreview, self.preview),
             endpoint(page, api.Nothing, api.OperationQuery, api.OperationPage, self.page),
             endpoint(back, api.Nothing, api.Nothing, api.OperationView, self.withdraw),
             endpoint(one, api.Nothing, api.Nothing, api.OperationView, self.read),
@@ -47,9 +51,12 @@ class OperationDesk:
     async def place(self, call: Call[api.NewOrder, api.Nothing]) -> api.OrderAccepted:
         return views.accepted(await self._operations.place(call.caller, _ordering(call.body), call.repeat))
 
+    async def preview(self, call: Call[api.NewOrder, api.Nothing]) -> api.OrderPreview:
+        return views.preview(await self._operations.preview(call.caller, _ordering(call.body)))
+
     async def page(self, call: Call[api.Nothing, api.OperationQuery]) -> api.OperationPage:
         query = call.query
-        listing = Listing(call.caller.tenant, "operations", _filters(query))
+        listing = Listing(call.caller.tenant, "operations", filters_of(query))
         place = read(listing, query.cursor, Place(LAST, bytes(_UUID_SIZE)), _UUID_SIZE)
         before = (place.at, UUID(bytes=place.key))
         rows = await self._operations.page(call.caller, _filter(query), before, query.limit + 1)
@@ -70,7 +77,7 @@ class OperationDesk:
         found = await self._estate.summary(call.caller)
         states: dict[api.StateName, int] = {state.value: many for state, many in found.operations.items()}
         euiccs = found.introduced + found.not_introduced
-        return api.SummaryView(euiccs, found.introduced, found.carriers, states)
+        return api.SummaryView(euiccs, found.introduced, found.carriers, states, found.as_of)
 
 
 def uuid_in(path: Mapping[str, str]) -> UUID:
@@ -99,6 +106,7 @@ def _ordering(body: api.NewOrder) -> Ordering:
         expires_at=body.expires_at,
         on_error=OnError(body.on_error),
         force_reason=body.reason,
+        confirm=body.confirm,
     )
 
 
@@ -124,8 +132,10 @@ def _filter(query: api.OperationQuery) -> Filter:
         Kind(query.kind) if query.kind else None,
         query.order,
         (bucket_of(eid), eid) if eid is not None else None,
+        parse_iccid(query.iccid) if query.iccid is not None else None,
+        query.ordered_by,
+        query.reason,
+        query.created_after,
+        query.created_before,
+        query.open,
     )
-
-
-def _filters(query: api.OperationQuery) -> tuple[str | None, ...]:
-    return (query.state, query.kind, str(query.order), query.eid)

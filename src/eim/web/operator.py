@@ -1,6 +1,6 @@
 """The operator role's application: the REST interface, the status page, and whether it is well."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import Final
 
@@ -12,16 +12,29 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from eim.errors import EimError, InvalidRequest, MethodNotAllowed, NotFound
+from eim.services.auditing import AuditReader
+from eim.services.caring import Care
 from eim.services.estate import EstateReader
-from eim.services.onboarding import Onboarding
-from eim.services.operations import Operations
+from eim.services.identities import Blobs, Identities, no_blobs
+from eim.services.onboarding import CheckCertificates, Onboarding
+from eim.services.operations import CONFIRM_ABOVE, Operations
+from eim.services.tenants import Tenants
+from eim.services.timelines import Timelines
 from eim.services.tokens import Tokens
-from eim.web import openapi, problems
+from eim.services.traces import Traces
+from eim.store.connect import Pool
+from eim.store.identities import Listed
+from eim.web import docs, openapi, problems
+from eim.web.audit import AuditDesk
 from eim.web.endpoints import Endpoint, Limits, Resource
 from eim.web.euiccs import Euiccs
+from eim.web.identities import IdentityDesk
 from eim.web.operations import OperationDesk
 from eim.web.profiles import ProfileFinder
+from eim.web.rates import Rates
+from eim.web.seeing import SeeingDesk
 from eim.web.status import StatusPage
+from eim.web.tenants import TenantDesk
 from eim.web.tokens import TokenDesk
 
 _JSON: Final = "application/json"
@@ -35,7 +48,39 @@ class OperatorServices(msgspec.Struct, frozen=True):
     operations: Operations
     estate: EstateReader
     tokens: Tokens
+    care: Care
+    tenants: Tenants
+    identities: Identities
+    audit: AuditReader
+    traces: Traces
+    timelines: Timelines
     unready: Callable[[], Awaitable[tuple[str, ...]]]
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """What services need of other adapters, and of the configuration."""
+
+    check_certificates: CheckCertificates
+    unready: Callable[[], Awaitable[tuple[str, ...]]]
+    export: Callable[[Listed], Blobs] = no_blobs
+    confirm_above: int = CONFIRM_ABOVE
+
+
+def services_on(pool: Pool, ports: Ports) -> OperatorServices:
+    """All services of the operator role on one pool."""
+    return OperatorServices(
+        onboarding=Onboarding(pool, ports.check_certificates),
+        operations=Operations(pool, ports.confirm_above),
+        estate=EstateReader(pool),
+        tokens=Tokens(pool),
+        care=Care(pool),
+        tenants=Tenants(pool),
+        identities=Identities(pool, ports.export),
+        audit=AuditReader(pool),
+        traces=Traces(pool),
+        timelines=Timelines(pool),
+        unready=ports.unready,
+    )
 
 
 def operator_app(services: OperatorServices, limits: Limits = _DEFAULT_LIMITS) -> Starlette:
@@ -44,12 +89,13 @@ def operator_app(services: OperatorServices, limits: Limits = _DEFAULT_LIMITS) -
     by_path: dict[str, list[Endpoint]] = {}
     for each in endpoints:
         by_path.setdefault(each.route.path, []).append(each)
-    document = msgspec.json.encode(openapi.describe(endpoints, version("eim")))
-    status = StatusPage(services.estate, services.tokens)
-    routes = [Route(path, Resource(some, services.tokens, limits)) for path, some in _verbs_first(by_path)]
+    document = openapi.describe(endpoints, version("eim"))
+    status, rates = StatusPage(services.estate, services.tokens), Rates(limits.rate)
+    routes = [Route(path, Resource(some, services.tokens, limits, rates)) for path, some in _verbs_first(by_path)]
     routes += [
         Route("/", status.get),
-        Route("/v1/openapi.json", _fixed(document)),
+        Route("/v1/openapi.json", _fixed(msgspec.json.encode(document), {"Content-Type": _JSON})),
+        Route("/v1/docs", _fixed(docs.page(document).encode(), docs.HEADERS)),
         Route("/healthz", _healthz),
         Route("/readyz", _readyz(services)),
     ]
@@ -61,10 +107,14 @@ def operator_app(services: OperatorServices, limits: Limits = _DEFAULT_LIMITS) -
 def endpoints_of(services: OperatorServices) -> list[Endpoint]:
     """The table of the interface."""
     return [
-        *Euiccs(services.onboarding, services.estate).endpoints(),
+        *Euiccs(services.onboarding, services.estate, services.care).endpoints(),
         *ProfileFinder(services.estate).endpoints(),
         *OperationDesk(services.operations, services.estate).endpoints(),
         *TokenDesk(services.tokens).endpoints(),
+        *TenantDesk(services.tenants).endpoints(),
+        *IdentityDesk(services.identities).endpoints(),
+        *AuditDesk(services.audit).endpoints(),
+        *SeeingDesk(services.traces, services.timelines).endpoints(),
     ]
 
 
@@ -73,9 +123,9 @@ def _verbs_first(by_path: dict[str, list[Endpoint]]) -> list[tuple[str, list[End
     return sorted(by_path.items(), key=lambda item: "}:" not in item[0])
 
 
-def _fixed(document: bytes) -> Callable[[Request], Awaitable[Response]]:
+def _fixed(content: bytes, headers: Mapping[str, str]) -> Callable[[Request], Awaitable[Response]]:
     async def get(_: Request) -> Response:
-        return Response(document, media_type=_JSON)
+        return Response(content, headers=headers)
 
     return get
 

@@ -34,6 +34,12 @@ class Listing(msgspec.Struct, frozen=True):
     filters: tuple[str | None, ...]
 
 
+def filters_of(query: msgspec.Struct) -> tuple[str | None, ...]:
+    """What a page is a page of: all of its query but how many, from where, and which fields."""
+    said = msgspec.to_builtins(query)
+    return tuple(f"{name}={said[name]}" for name in said if name not in ("limit", "cursor", "fields"))
+
+
 def write(listing: Listing, place: Place) -> str:
     """The cursor that goes on behind `place`."""
     body = msgspec.msgpack.encode(place)

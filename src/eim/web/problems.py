@@ -15,6 +15,8 @@ from eim.errors import (
     MethodNotAllowed,
     NotFound,
     PeerFault,
+    PreconditionFailed,
+    RateLimited,
     Refused,
     Unauthenticated,
     Unavailable,
@@ -37,6 +39,8 @@ _STATUSES: Final[tuple[tuple[type[EimError], int, str], ...]] = (
     (Guarded, 409, "Guarded"),
     (BodyUnfinished, 408, "Body unfinished"),
     (BodyTooLarge, 413, "Body too large"),
+    (PreconditionFailed, 412, "Changed meanwhile"),
+    (RateLimited, 429, "Too many requests"),
     (UnsupportedMediaType, 415, "Wrong content type"),
     (InvalidLines, 422, "Some lines can't be taken"),
     (Refused, 400, "Bad request"),
@@ -62,6 +66,8 @@ def answer(error: EimError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="eim"'
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(_RETRY_AFTER_S)
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
     return Response(msgspec.json.encode(problem), problem.status, headers, media_type=_MEDIA_TYPE)

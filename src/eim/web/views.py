@@ -2,8 +2,10 @@
 
 from eim import api
 from eim.domain.ids import format_eid, format_iccid
+from eim.services.caring import version_of
 from eim.services.lines import Problem
 from eim.services.operations import Accepted, Progress
+from eim.services.previewing import Preview
 from eim.store.euiccs import Head, Listed, Seen
 from eim.store.events import Happened
 from eim.store.operations import Operation
@@ -42,6 +44,7 @@ def euicc(seen: Seen) -> api.EuiccView:
         ci_key_id=_hex(seen.ci_key_id),
     )
     return api.EuiccView(
+        etag=version_of(seen.listed.label, seen.listed.tags),
         euicc=entry(seen.listed),
         association=association,
         capabilities=seen.capabilities,
@@ -75,6 +78,20 @@ def event(happened: Happened) -> api.EventView:
 def accepted(done: Accepted) -> api.OrderAccepted:
     placed = tuple(api.PlacedLine(p.position + 1, format_eid(p.eid), p.operation) for p in done.placed)
     return api.OrderAccepted(done.order, done.accepted, placed, bad_lines(done.problems))
+
+
+def preview(looked: Preview) -> api.OrderPreview:
+    return api.OrderPreview(
+        lines=looked.lines,
+        operations=looked.operations,
+        carriers=looked.carriers,
+        already=looked.already,
+        queued=looked.queued,
+        refused=looked.refused,
+        examples=tuple(map(format_eid, looked.examples)),
+        bad_lines=bad_lines(looked.problems),
+        confirm=looked.confirm,
+    )
 
 
 def operation(found: Operation) -> api.OperationView:

@@ -1,0 +1,99 @@
+"""What an operator does with one eUICC's entry: writes a label and tags on it, or takes it out of the eIM."""
+
+import hashlib
+from collections.abc import Sequence
+from enum import Enum
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from eim.domain.ids import Eid, bucket_of, format_eid
+from eim.errors import Guarded, NotFound, PreconditionFailed
+from eim.services.tokens import Caller
+from eim.store import audit, euiccs
+from eim.store.audit import Record
+from eim.store.connect import Pool, transaction
+from eim.store.euiccs import Editable, Leaving
+
+
+class Guard(Enum):
+    HOLDS = "holds"  # refuse while operations are open
+    FORCED = "forced"
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """What is to be changed; UNSET stays."""
+
+    label: str | UnsetType | None = UNSET
+    tags: Sequence[str] | UnsetType = UNSET
+
+
+class Care:
+    """Holds the operator role's pool, nothing else."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def edit(self, caller: Caller, eid: Eid, edit: Edit, version: str | None) -> None:
+        """Change what is written on it.
+
+        version  as `version_of` made it of what the caller saw; None: whatever is there
+
+        Raises NotFound, and PreconditionFailed when it is another by now.
+        """
+        bucket = bucket_of(eid)
+        async with transaction(self._pool, tenant=caller.tenant) as db:
+            now = await euiccs.editable(db, caller.tenant, bucket, eid)
+            if now is None:
+                raise not_onboarded(eid)
+            if version is not None and version != version_of(now.label, now.tags):
+                raise PreconditionFailed("it was changed meanwhile: read it again, and send its ETag as If-Match")
+            new = Editable(
+                now.label if edit.label is UNSET else edit.label,
+                now.tags if edit.tags is UNSET else tuple(dict.fromkeys(edit.tags)),
+            )
+            if new != now:
+                await euiccs.edit(db, caller.tenant, bucket, eid, new)
+                about: dict[str, object] = {"label": new.label, "tags": list(new.tags)}
+                await audit.write(db, [_record(caller, "euicc.edit", eid, about)])
+
+    async def offboard(self, caller: Caller, eid: Eid, reason: str, rule: Guard) -> Leaving:
+        """Take it out; what a later association has to begin above is given, and kept.
+
+        Raises NotFound and Guarded. What was received of it stays as evidence: results, events, audit.
+        """
+        bucket = bucket_of(eid)
+        async with transaction(self._pool, tenant=caller.tenant) as db:
+            left = await euiccs.leaving(db, caller.tenant, bucket, eid)
+            if left is None:
+                raise not_onboarded(eid)
+            if left.open and rule is Guard.HOLDS:
+                raise Guarded(
+                    f"{left.open} operations of this eUICC are open, and what is out it may still carry out: "
+                    "wait for them or withdraw them, or force it"
+                )
+            await euiccs.remove(db, caller.tenant, bucket, eid, left)
+            about: dict[str, object] = {
+                "reason": reason,
+                "force": rule is Guard.FORCED,
+                "counter": left.counter,
+                "association_token": left.association_token,
+                "identity": left.eim_id,
+                "open": left.open,
+            }
+            await audit.write(db, [_record(caller, "euicc.offboard", eid, about)])
+        return left
+
+
+def version_of(label: str | None, tags: Sequence[str]) -> str:
+    """Names what is written on an eUICC: the same for the same, so an ETag."""
+    return hashlib.sha256(msgspec.json.encode([label, list(tags)])).hexdigest()[:32]
+
+
+def not_onboarded(eid: Eid) -> NotFound:
+    """The one sentence, whether another tenant has it or nobody."""
+    return NotFound(f"EID {format_eid(eid)} is not onboarded")
+
+
+def _record(caller: Caller, action: str, eid: Eid, data: dict[str, object]) -> Record:
+    return Record(caller.tenant, caller.actor, action, format_eid(eid), data, bucket_of(eid))

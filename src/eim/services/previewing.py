@@ -1,0 +1,62 @@
+"""An order looked at before it is placed: how many, which, and who would refuse. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from eim.domain.euicc import ProfileState
+from eim.domain.ids import Eid
+from eim.services.lines import OnError, Problem, Problems
+from eim.services.ordering import Decided, Known, Ordering
+
+_NAMED: Final = 20  # EIDs and refusals that are given word for word
+_UNKNOWN: Final = "(not known yet)"
+_NONE: Final = "(none enabled)"
+_NO_NAME: Final = "(no name)"
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """What an order would do."""
+
+    lines: int  # that it names
+    operations: int  # that it would place, were it ordered like this
+    carriers: Mapping[str, int]  # by the profile enabled now
+    already: int  # cards that are as the operation would leave them
+    queued: int  # cards that have a change waiting already
+    refused: Mapping[str, int]  # by the code of the reason
+    examples: tuple[Eid, ...]
+    problems: tuple[Problem, ...]  # the first ones
+    confirm: int | None  # what the order has to repeat; None: it may go without
+
+
+def preview(  # noqa: PLR0913 - a preview is a sum of all that is known
+    asked: Ordering, lines: int, known: Known, decided: Sequence[Decided], problems: Problems, limit: int
+) -> Preview:
+    """Sum up what `decided` and `problems` say."""
+    found = problems.all()
+    stands = bool(decided) and (not found or asked.on_error is OnError.SKIP)
+    return Preview(
+        lines=lines,
+        operations=len(decided) if stands else 0,
+        carriers=Counter(_carrier(known, line) for line in decided),
+        already=sum(_is_already(asked, known, line) for line in decided),
+        queued=sum(bool(known.queued.get(line.at.eid)) for line in decided),
+        refused=Counter(problem.code for problem in found),
+        examples=tuple(line.at.eid for line in decided[:_NAMED]),
+        problems=found[:_NAMED],
+        confirm=len(decided) if stands and len(decided) > limit else None,
+    )
+
+
+def _carrier(known: Known, line: Decided) -> str:
+    if line.at.inventory_at is None:
+        return _UNKNOWN
+    enabled = (p for p in known.profiles.get(line.at.eid, ()) if p.state is ProfileState.ENABLED)
+    return next((p.service_provider or _NO_NAME for p in enabled), _NONE)
+
+
+def _is_already(asked: Ordering, known: Known, line: Decided) -> bool:
+    wanted = {"enable": ProfileState.ENABLED, "disable": ProfileState.DISABLED}.get(asked.kind.value)
+    return any(p.iccid == line.iccid and p.state is wanted for p in known.profiles.get(line.at.eid, ()))
