@@ -12,6 +12,7 @@ from eim.cli.keys import keys
 from eim.cli.operations import operations
 from eim.cli.order import order, orders
 from eim.cli.seed import seed
+from eim.cli.seeing import timeline, trace
 from eim.cli.serve import migrate, serve
 from eim.cli.sim import sim
 from eim.cli.tokens import token
@@ -59,5 +60,7 @@ def _text(error: EimError) -> str:
     return "\n".join([str(error), *shown, *([f"  and {len(lines) - _LINES} more"] if lines[_LINES:] else [])])
 
 
+for _command in (timeline, trace):
+    devices.add_command(_command)
 for _command in _COMMANDS:
     main.add_command(_command)

@@ -1,0 +1,169 @@
+"""What the standard's names mean to who runs the fleet, and what to do next. Each is one sentence and one step."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+
+class Meaning(msgspec.Struct, frozen=True):
+    """In plain words; `next_step` is what an operator does now, "nothing: .." where the eIM does it by itself."""
+
+    means: str
+    next_step: str
+
+
+def _meaning(means: str, next_step: str) -> Meaning:
+    return Meaning(means, next_step)
+
+
+_LATER: Final = "nothing: it is sent again later by itself"
+_MAKER: Final = "keep `eim devices trace EID --pcap FILE` of one try and ask the card's maker"
+
+# By the standard's name (SGP.32 sections 2.11.1, 2.11.2; SGP.22 section 5.7), and by the names of our own outcomes.
+REASONS: Final[Mapping[str, Meaning]] = {
+    "iccidOrAidNotFound": _meaning(
+        "the card has no such profile",
+        "compare with `eim devices show EID`; if that is stale, order listProfileInfo and order again",
+    ),
+    "profileNotInDisabledState": _meaning(
+        "the profile is enabled, so it can be neither enabled again nor deleted",
+        "look at `eim devices show EID`; to delete it, enable another profile first",
+    ),
+    "profileNotInEnabledState": _meaning(
+        "the profile is disabled already", "nothing, if that was wanted: see `eim devices show EID`"
+    ),
+    "disallowedByPolicy": _meaning(
+        "the profile's own policy rules (PPR) forbid it: ppr1 disabling, ppr2 deletion",
+        "ask the profile's owner to lift the rule; no eIM can",
+    ),
+    "catBusy": _meaning(
+        "the device was in the middle of a card command, a call for example",
+        "order it again when the device is idle",
+    ),
+    "rollbackNotAvailable": _meaning(
+        "there is no profile to go back to, and a way back was asked for",
+        "order it again without rollback if the device may be cut off when the new profile doesn't work",
+    ),
+    "returnFallbackProfile": _meaning(
+        "the card is using its fallback profile and needs this one to return to",
+        "wait until the device has left the fallback profile, then order again",
+    ),
+    "rolledBack": _meaning(
+        "the device could not report over the new profile, so the card went back to the old one",
+        "check coverage, APN and the line's status with the carrier, then order again",
+    ),
+    "fallbackNotAllowed": _meaning(
+        "the profile's owner doesn't allow it as fallback profile", "choose another profile as fallback"
+    ),
+    "fallbackProfileEnabled": _meaning(
+        "the fallback profile is enabled now, so the attribute can't be moved", "enable another profile first"
+    ),
+    "noFallbackAttribute": _meaning("no profile has the fallback attribute", "nothing: there is none to unset"),
+    "incorrectInputValues": _meaning("the card did not understand what was asked for", _MAKER),
+    "profileChangeOngoing": _meaning("the card is changing its profile right now", "order it again in a minute"),
+    "insufficientMemory": _meaning(
+        "the card's memory is full", "delete a profile that isn't needed (`eim devices show EID` lists them)"
+    ),
+    "commandError": _meaning("the card refused the command as a whole", _MAKER),
+    "resultSizeOverflow": _meaning(
+        "the answer would have been larger than the card can send",
+        "ask for less: listProfileInfo of one ICCID, or with fewer tags",
+    ),
+    "unknownOrDamagedCommand": _meaning(
+        "the card doesn't know this command: its version of SGP.32 may be older",
+        "see what it speaks with `eim devices show EID`",
+    ),
+    "interruption": _meaning("the card was interrupted, by a loss of power for example", "order it again"),
+    "invalidEid": _meaning(
+        "the package was for another EID than the card's: the device mixed up two cards",
+        "check which card is in the device",
+    ),
+    "replayError": _meaning(
+        "the card has accepted this counter or a higher one already: it executed the package and the result was "
+        "lost, or its counter is ahead, as after a restore of our database",
+        "nothing: the result is asked for, and the counter jumps past the card's if need be",
+    ),
+    "counterValueOutOfRange": _meaning(
+        "the counter of this association is used up", "renew the association: delete the eIM and add it again"
+    ),
+    "sizeOverflow": _meaning("the package is larger than this card takes", "order fewer things at once"),
+    "ecallActive": _meaning("the device is in an emergency call", _LATER),
+    "incorrectTagList": _meaning(
+        "the device doesn't know one of the data asked for, as one of version 1.0.1",
+        "nothing: it is asked in the words of the older version",
+    ),
+    "euiccCiPKIdNotFound": _meaning(
+        "the card has no certificate under the issuer asked for", "see its issuers in `eim devices show EID`"
+    ),
+    "associatedEimAlreadyExists": _meaning("that eIM is on the card already", "use updateEim to change it"),
+    "ciPKUnknown": _meaning("the card doesn't know this certificate issuer", "choose one that it lists"),
+    "eimNotFound": _meaning("that eIM is not on the card", "compare with the card's own list: order listEim"),
+    "undefinedError": _meaning("the card gave no reason", f"order it once more; then {_MAKER}"),
+    "noResult": _meaning(
+        "the card executed the package but said nothing of this operation",
+        "order listProfileInfo and see what is there",
+    ),
+    "superseded": _meaning("a later answer said all that this one would have", "nothing"),
+    "notExecuted": _meaning("the card's inventory shows that it was not done", "order it again"),
+    "withdrawn": _meaning("an operator took it back in time", "nothing"),
+    "expired": _meaning(
+        "its time ran out before the device fetched it", "see when the device calls, and order with more time"
+    ),
+    "unsigned": _meaning(
+        "an error came that anybody could have sent: the card may not know us, or our association token is wrong",
+        "nothing: the card is asked for its data; if it stays so, compare identity and token with the factory's",
+    ),
+    "replay": _meaning(
+        "the card says it knows this counter: it may have executed the package", "nothing: the card is asked"
+    ),
+    "unverified": _meaning(
+        "its result can't be verified, for its certificate isn't known yet", "nothing: the certificate is asked for"
+    ),
+    "conflict": _meaning("it contradicts what is there", "look at the operation: `eim operations show ID`"),
+}
+
+# By what happened, where no reason says more.
+HAPPENINGS: Final[Mapping[str, Meaning]] = {
+    "result.refused": _meaning(
+        "the signature doesn't verify with the card's key, or the result can't be read",
+        "see which octets it covers: `eim devices trace EID`, then `eim decode`; a wrong token is the usual reason",
+    ),
+    "result.foreign": _meaning(
+        "the card brought a result that belongs to no package of ours, or to another eIM",
+        "expected after a restore and for an adopted card; otherwise find out who else manages it",
+    ),
+    "result.unsigned": REASONS["unsigned"],
+    "result.unverified": REASONS["unverified"],
+    "result.unverifiable": _meaning(
+        "this card was marked as one that can't sign, so its result counts without proof",
+        "nothing; don't use such cards beyond trials",
+    ),
+    "certificate.refused": _meaning(
+        "the card's certificate doesn't lead to a root that is trusted here",
+        "add the root of the card's issuer (docs/keys-and-trust.md), or find out why the card has this one",
+    ),
+    "euicc.key_changed": _meaning(
+        "another key came for a known EID: a cloned or replaced card, or an attack",
+        "stop ordering for this card until its maker has explained the second key",
+    ),
+    "euicc.token_differs": _meaning(
+        "the card reports another association token than the one that was proven",
+        "if packages are refused from now on, the association was made anew: onboard the card again",
+    ),
+    "euicc.counter_jumped": _meaning(
+        "our counter was behind the card's and was moved past it", "nothing, unless you restored no backup"
+    ),
+    "operation.in_doubt": _meaning(
+        "whether the card executed it is not known", "nothing: the card is asked at its next calls"
+    ),
+    "operation.postponed": _meaning("the card could not do it now", _LATER),
+}
+
+
+def meaning_of(what: str, data: Mapping[str, object]) -> Meaning | None:
+    """What an entry of a timeline means: by the reason it names, else by what it is. None: it explains itself."""
+    reason = data.get("reason")
+    if isinstance(reason, str) and reason != "ok" and reason in REASONS:
+        return REASONS[reason]
+    return HAPPENINGS.get(what)
