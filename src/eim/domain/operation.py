@@ -58,6 +58,7 @@ class Priority:
     """The smaller goes first; within one, in the order placed."""
 
     RECOVERY: Final = 0  # what clears a doubt overtakes everything
+    ASKED_AGAIN: Final = 5  # a data request that the first inventory waits for, though it was placed later
     INTRODUCTION: Final = 10  # a card's first data request and inventory
     URGENT: Final = 50
     NORMAL: Final = 100

@@ -48,7 +48,7 @@ async def _serve(db: Db, request: Request, card: Card) -> None:
         case Ask.AUDIT:
             await _place_once(db, bucket, eid, Kind.LIST_PROFILES, Priority.INTRODUCTION)
         case Ask.INTRODUCE:
-            await _place_once(db, bucket, eid, Kind.DATA_REQUEST, Priority.INTRODUCTION)
+            await _place_once(db, bucket, eid, Kind.DATA_REQUEST, Priority.ASKED_AGAIN)
         case Ask.RESEAL:
             await mailbox.unseal(db, bucket, eid)
         case Ask.RECOVER:
