@@ -108,7 +108,13 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
 
 
 async def set_up(config: Config, dsn: str) -> Identity:
-    """Migrate the database behind `dsn` (the owner's) and register this installation's identity. Safe to repeat."""
+    """Migrate the database behind `dsn` (the owner's) and register this installation's identity. Safe to repeat.
+
+    Roots and keys are judged first: what can't be served changes no database.
+    """
+    credentials.roots(config)
+    identity = credentials.own_identity(config)
+    credentials.key_store(config).load(identity.key_name)
     applied = await migrate.migrate(dsn, config.database.schema)
     if applied:
         _log.info("database.migrated", migrations=applied)
@@ -135,6 +141,7 @@ async def _register(db: Db, config: Config, identity: Identity) -> None:
             raise BadConfiguration(
                 f"the database knows eimId {identity.eim_id} with another key than {identity.key_name} "
                 f"in {config.server.data_dir}: restore the key that belongs to this database, or use its data folder"
+                + ("" if config.database.dsn else f" (`eim remove --data-dir {config.server.data_dir}` deletes both)")
             )
         return
     new = NewIdentity(

@@ -6,8 +6,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,13 +19,15 @@ from eim.config import Config, Device, Dsn, Operator
 from eim.config_loading import written
 from eim.errors import BadConfiguration, Unauthenticated
 from eim.keys.disk import make_private_folder, read, write_over
-from eim.postgres import Embedded
+from eim.keys.identity import read_identity
+from eim.postgres import Embedded, cluster_of
 from eim.services.tokens import SETUP, NewToken, Scope, Tokens
 from eim.store.connect import DbRole, open_pool
 from eim.supervisor import Role, Start, Supervisor
 
 EMBEDDED: Final = "EIM_EMBEDDED"  # set for a worker whose database is ours alone
 TOKEN_FILE: Final = "operator.token"
+POSTGRES: Final = "postgres"  # the folder of the embedded database
 RUN: Final = "run"  # the folder of what holds for one run: the lock, and each role's configuration
 _LET_GO_S: Final = 3.0
 
@@ -104,6 +106,16 @@ async def _supervise(running: Running, during: Awaitable[None]) -> None:
         await asyncio.gather(*others, return_exceptions=True)
 
 
+@contextmanager
+def claimed(data_dir: Path) -> Iterator[None]:
+    """Nobody serves from this folder meanwhile. Raises BadConfiguration while somebody does."""
+    descriptor = _claim(data_dir)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _claim(data_dir: Path) -> int:
     """A lock on the folder for as long as the descriptor is open, however its process ends."""
     make_private_folder(data_dir / RUN)
@@ -138,7 +150,7 @@ async def _embedded(config: Config, stack: AsyncExitStack) -> Embedded | None:
         return None
     if database.device_dsn or database.operator_dsn or database.worker_dsn:
         raise BadConfiguration("database.dsn: the roles have their URLs but the owner has none: write it to migrate")
-    return await stack.enter_async_context(Embedded(config.server.data_dir / "postgres"))
+    return await stack.enter_async_context(Embedded(config.server.data_dir / POSTGRES))
 
 
 def _logins(config: Config, embedded: Embedded | None) -> Mapping[DbRole, str]:
@@ -158,12 +170,24 @@ def _logins(config: Config, embedded: Embedded | None) -> Mapping[DbRole, str]:
 
 
 def _check(config: Config) -> None:
-    """All keys, certificates and roots that would stop a role, read before anything is started."""
+    """All keys, certificates and roots that would stop a role, judged before anything is started or migrated."""
+    credentials.roots(config)
+    _check_belongings(config)
     identity = credentials.own_identity(config)
     credentials.key_store(config).load(identity.key_name)
-    credentials.roots(config)
     credentials.device_context(config, credentials.device_tls(config, identity, app.now()))
     credentials.operator_context(config, app.now())
+
+
+def _check_belongings(config: Config) -> None:
+    """A database that was left behind by an installation whose keys are gone is not taken over by new keys."""
+    data = config.server.data_dir
+    left = cluster_of(data / POSTGRES) if config.database.dsn is None else None
+    if left is not None and read_identity(data) is None:
+        raise BadConfiguration(
+            f"server.data_dir: {data} has no identity any more, but the database of the eIM that lived there is still "
+            f"in {left}: restore the folder from your backup, or give that eIM up with `eim remove --data-dir {data}`"
+        )
 
 
 async def _first_token(config: Config, dsn: str) -> Path:

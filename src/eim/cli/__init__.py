@@ -9,6 +9,7 @@ from eim.cli.decode import decode
 from eim.cli.demo import demo
 from eim.cli.devices import devices
 from eim.cli.keys import keys
+from eim.cli.operating import OPERATING
 from eim.cli.operations import operations
 from eim.cli.order import order, orders
 from eim.cli.seed import seed
@@ -62,5 +63,5 @@ def _text(error: EimError) -> str:
 
 for _command in (timeline, trace):
     devices.add_command(_command)
-for _command in _COMMANDS:
+for _command in (*_COMMANDS, *OPERATING):
     main.add_command(_command)

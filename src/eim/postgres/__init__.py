@@ -1,6 +1,6 @@
 """ADAPTER: a Postgres of our own beside the process that uses it (docs/database.md)."""
 
 from eim.postgres.embedded import Embedded
-from eim.postgres.running import dsn_of_running
+from eim.postgres.running import cluster_of, delete, dsn_of_running
 
-__all__ = ["Embedded", "dsn_of_running"]
+__all__ = ["Embedded", "cluster_of", "delete", "dsn_of_running"]

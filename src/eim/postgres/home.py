@@ -57,20 +57,28 @@ class Home(msgspec.Struct, frozen=True):
         return self.path / "postgres.log"
 
 
+def place(folder: Path) -> Path:
+    """Where the Postgres of `folder` lives, or would. Nothing is made."""
+    return folder.absolute() if os.geteuid() != 0 else ROOTS_HOMES / _digest(folder)
+
+
 def prepare(folder: Path) -> Home:
     """Make the folders that belong to `folder`. Raises BadConfiguration when they can't be made."""
     folder = folder.absolute()
-    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    digest, path = _digest(folder), place(folder)
     try:
         if os.geteuid() != 0:
-            return _home(folder, Server(None, None), digest)
+            return _home(path, Server(None, None), digest)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_ours(ROOTS_HOMES, 0o711)
-        path = ROOTS_HOMES / digest
         (folder / "postgres-is-in").write_text(f"{path}\n")
         return _home(path, Server(_unused_id(), _nobody()), digest)
     except OSError as failure:
         raise BadConfiguration(f"the database's folder can't be made: {failure}; choose another one") from failure
+
+
+def _digest(folder: Path) -> str:
+    return hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16]
 
 
 def _home(path: Path, server: Server, digest: str) -> Home:

@@ -1,13 +1,13 @@
-"""The way into an embedded Postgres that another process runs."""
+"""An embedded Postgres that is there already: the way into one that another process runs, and out of the world."""
 
-import hashlib
 import os
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
 from eim.errors import BadConfiguration
 from eim.postgres import home as homes
-from eim.postgres.home import ROOTS_HOMES, Home
+from eim.postgres.home import Home
 from eim.store import roles
 from eim.store.connect import DbRole
 
@@ -24,11 +24,36 @@ def dsn_of_running(folder: Path, role: DbRole) -> str:
     return f"postgresql://{roles.login_role(role)}:{password}@/{roles.DATABASE}?host={quote(str(home.socket), safe='')}"
 
 
+def cluster_of(folder: Path) -> Path | None:
+    """Where the data of the Postgres of `folder` lies; None when there is none."""
+    data = homes.place(folder) / "data"
+    try:
+        return data if data.exists() else None
+    except PermissionError:
+        return data
+
+
+def delete(folder: Path) -> None:
+    """Delete the Postgres of `folder`, its data and its passwords, for good.
+
+    Raises BadConfiguration while somebody runs it. Safe to repeat, also after being killed half-way.
+    """
+    if not homes.place(folder).exists():
+        return
+    home = homes.prepare(folder)
+    descriptor = homes.lock(home)
+    if descriptor is None:
+        raise BadConfiguration(f"the database in {home.path} is in use: stop `eim serve` first")
+    try:
+        for path in (home.data, home.socket, home.path):
+            shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
 def _existing(folder: Path) -> Home | None:
     """The home of `folder`, if one was ever set up there."""
-    folder = folder.absolute()
-    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    passwords = (folder if os.geteuid() != 0 else ROOTS_HOMES / digest) / "passwords.json"
+    passwords = homes.place(folder) / "passwords.json"
     try:
         if not passwords.exists():
             return None

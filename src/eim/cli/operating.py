@@ -1,0 +1,7 @@
+"""The commands of whoever keeps an installation running."""
+
+from typing import Final
+
+from eim.cli.remove import remove
+
+OPERATING: Final = (remove,)
