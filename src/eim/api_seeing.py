@@ -29,7 +29,7 @@ class TraceView(Struct, frozen=True):
 
 
 class TraceMessage(Struct, frozen=True):
-    """One message, in hex. Secrets in it are stars; `size` is what travelled, `octets` ends at 65,536 of them."""
+    """One message, in hex. Secrets in it are stars; `size` is what travelled, `octets` ends at 16,384 of them."""
 
     id: UUID
     at: datetime

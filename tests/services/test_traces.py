@@ -127,7 +127,7 @@ async def test_a_long_message_is_cut_and_its_size_told(database: Database) -> No
         bucket_of(Eid(card.eid)), Eid(card.eid), "", Exchange(long, now, None, now)
     )
     (only,) = await kept(traces, card.eid)
-    assert (len(only.octets), only.size, only.peer) == (65_536, 70_006, "unknown")
+    assert (len(only.octets), only.size, only.peer) == (16_384, 70_006, "unknown")
 
 
 async def test_a_notification_is_traced_without_an_answer(database: Database) -> None:

@@ -14,9 +14,10 @@ import msgspec
 from eim.asn1 import der
 from eim.errors import Malformed
 from eim.protocol.shapes import Field, Group, Leaf, OneOf, Secret, Shape, Signature, signature_text
-from eim.protocol.shapes_esipa import TOP
+from eim.protocol.shapes_top import TOP
 
 _DEEPEST: Final = 24  # TLVs inside one another that are opened
+_LARGE: Final = 4_096  # octets: beyond, what something is is judged by its outermost tags
 _SHORT: Final = 0x80
 _LONGEST_LENGTH: Final = 4
 _LONGEST_TAG: Final = 4
@@ -132,7 +133,9 @@ def _entry(data: bytes, head: _Head, meant: tuple[str, Shape], before: list[Entr
     name, shape = meant
     match shape:
         case OneOf():
-            tried = [_entry(data, head, (other or name, each), before, depth) for other, each in shape.choices]
+            tried = [
+                _entry(data, head, (other or name, each), before, depth) for other, each in _likely(data, head, shape)
+            ]
             return min(tried, key=_unexplained)  # the first of equals
         case Signature():
             return _signature(data, head, name, shape, before)
@@ -140,6 +143,25 @@ def _entry(data: bytes, head: _Head, meant: tuple[str, Shape], before: list[Entr
             return _leaf(data, head, name, shape, depth)
         case Group():
             return _group(data, head, name, shape, depth)
+
+
+def _likely(data: bytes, head: _Head, shape: OneOf) -> list[tuple[str, Shape]]:
+    """The choices that know most of what is directly in `head`; of a large one only the first, to bound the work."""
+    heads, _ = _heads(data, _inner_double(data, head) or head) if der.is_constructed(head.tag) else ([], None)
+    tags = [inner.tag for inner in heads]
+    strange = [_strange(each, tags) for _, each in shape.choices]
+    found = [choice for choice, many in zip(shape.choices, strange, strict=True) if many == min(strange)]
+    return found if head.end - head.value <= _LARGE else found[:1]
+
+
+def _strange(shape: Shape, tags: list[int]) -> int:
+    """How many of `tags` are not in `shape`."""
+    if isinstance(shape, OneOf):
+        return min(_strange(each, tags) for _, each in shape.choices)
+    if not isinstance(shape, Group):
+        return 0
+    known = {field.tag for field in shape.fields}
+    return sum(tag not in known for tag in tags)
 
 
 def _group(data: bytes, head: _Head, name: str | None, shape: Group, depth: int) -> Entry:

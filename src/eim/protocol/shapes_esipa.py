@@ -1,10 +1,9 @@
-"""Names and values of ESipa's messages in both directions, and of ES10b's that look alike (SGP.32 chapters 5, 6)."""
+"""Names and values of ESipa's messages in both directions (SGP.32 sections 5.14, 6.3)."""
 
 from typing import Final
 
 from eim.protocol.shapes import (
     ACTIVATION_CODE,
-    BOOLEAN,
     CERTIFICATE,
     CHALLENGE,
     EID,
@@ -14,7 +13,6 @@ from eim.protocol.shapes import (
     NUMBER,
     OCTETS,
     PLMN,
-    PUBLIC_KEY,
     TEXT,
     TRANSACTION,
     Shape,
@@ -26,43 +24,27 @@ from eim.protocol.shapes import (
     tags,
 )
 from eim.protocol.shapes_esep import (
-    ADD_EIM_ERRORS,
-    CONFIGURATION,
-    ECO,
-    ERROR_DATA,
-    LIST_PROFILES,
     PACKAGE,
     PACKAGE_REQUEST,
     PACKAGE_RESULT,
-    PACKAGE_SIGNED,
-    PROFILES_RESULT,
-    PSMO,
-    RESULT_DATA,
-    RESULTS,
 )
 from eim.protocol.shapes_rsp import (
     AUTHENTICATE_SERVER,
     BOUND_PROFILE_PACKAGE,
     CANCEL_SESSION,
-    COMPACT_INSTALLATION,
-    COMPACT_OTHER,
     CTX_PARAMS1,
     DEVICE_INFO,
     EVENTS,
     INFO1,
     INFO2,
     INSTALLATION_RESULT,
-    METADATA,
     NOTIFICATIONS,
-    OTHER_SIGNED,
     PREPARE_DOWNLOAD,
-    PROFILE,
     SERVER_SIGNED1,
     SMDP_SIGNED2,
     STORE_METADATA,
     UNDEFINED,
 )
-from eim.protocol.shapes_rsp import RESULT_DATA as INSTALLATION_DATA
 
 _CAUSES: Final = codes(
     {
@@ -102,13 +84,13 @@ _DATA_TAGS: Final = tags(
         0xA9: "deviceInfo",
     }
 )
-_CRITERIA: Final = group(
+CRITERIA: Final = group(
     (0x80, "seqNumber", NUMBER), (0x81, "profileManagementOperation", EVENTS), (0x82, "euiccPackageResults", NULL)
 )
 _DATA_REQUEST: Final = group(
     (0x5C, "tagList", _DATA_TAGS),
     (0x04, "euiccCiPKIdentifierToBeUsed", OCTETS),
-    (0xA1, "searchCriteriaNotification", _CRITERIA),
+    (0xA1, "searchCriteriaNotification", CRITERIA),
     (0xA2, "searchCriteriaEuiccPackageResult", group((0x80, "seqNumber", NUMBER))),
     (0x83, "eimTransactionId", TRANSACTION),
 )
@@ -132,7 +114,7 @@ _CAPABILITIES: Final = group(
     (0xA2, "eSipaProprietaryProtocolInformation", OCTETS),
 )
 _RESULT_LIST: Final = group((0xBF51, "euiccPackageResult", PACKAGE_RESULT))
-_RETRIEVED: Final = group(
+RETRIEVED: Final = group(
     (0xA0, "notificationList", NOTIFICATIONS),
     (0x81, "notificationsListResultError", codes(UNDEFINED)),
     (0xA2, "euiccPackageResultList", _RESULT_LIST),
@@ -147,7 +129,7 @@ _DATA: Final = group(
     (0x80, "defaultSmdpAddress (v1.0.1)", TEXT),
     (0x81, "defaultSmdpAddress", TEXT),
     (0xA2, "euiccPackageResultList", _RESULT_LIST),
-    (0xBF2B, "notificationsList (v1.0.1)", _RETRIEVED),
+    (0xBF2B, "notificationsList (v1.0.1)", RETRIEVED),
     (0xBF20, "euiccInfo1", INFO1),
     (0xBF22, "euiccInfo2", INFO2),
     (0x83, "rootSmdsAddress", TEXT),
@@ -201,10 +183,10 @@ _TRIGGER_RESULT: Final = group(
 )
 _ACKNOWLEDGEMENTS: Final = group((0x80, "seqNumber", NUMBER))
 
-_WITH_NOTIFICATIONS: Final = group(
+WITH_NOTIFICATIONS: Final = group(
     (0xBF51, "euiccPackageResult", PACKAGE_RESULT),
     (0xA0, "notificationList", NOTIFICATIONS),
-    (0xBF2B, "notificationList (v1.0.1)", _RETRIEVED),
+    (0xBF2B, "notificationList (v1.0.1)", RETRIEVED),
 )
 _FORMAT_ERRORS: Final = codes({1: "invalidPackageFormat", 2: "unknownPackage", **UNDEFINED})
 _RESULT_ERROR: Final = group(
@@ -213,7 +195,7 @@ _RESULT_ERROR: Final = group(
 _PROVIDED: Final = group(
     (0x5A, "eidValue", EID),
     (0xBF51, "euiccPackageResult", PACKAGE_RESULT),
-    (0x30, "ePRAndNotifications", _WITH_NOTIFICATIONS),
+    (0x30, "ePRAndNotifications", WITH_NOTIFICATIONS),
     (0xBF52, "ipaEuiccDataResponse", _DATA_RESPONSE),
     (0xBF54, "profileDownloadTriggerResult", _TRIGGER_RESULT),
     (0xA0, "eimPackageResultResponseError", _RESULT_ERROR),
@@ -242,7 +224,7 @@ _TRANSFER: Final = group(
 )
 _TRANSFER_ANSWER: Final = group(
     (0xBF51, "euiccPackageResult", PACKAGE_RESULT),
-    (0x30, "ePRAndNotifications", _WITH_NOTIFICATIONS),
+    (0x30, "ePRAndNotifications", WITH_NOTIFICATIONS),
     (0xBF52, "ipaEuiccDataResponse", _DATA_RESPONSE),
     (0x05, "eimPackageReceived", NULL),
     (0xBF60, "eimPackageReceivedWithCid", group(*_CORRELATED)),
@@ -346,93 +328,7 @@ _HANDLE: Final = group(
     (0xA1, "provideEimPackageResult (v1.0.1)", _PROVIDED),
 )
 
-_ADD_INITIAL: Final = one_of(
-    (
-        "addInitialEimRequest",
-        group((0xA0, "eimConfigurationDataList", group((0x30, "eimConfigurationData", CONFIGURATION)))),
-    ),
-    (
-        "addInitialEimResponse",
-        group(
-            (0xA0, "addInitialEimOk", group((0x84, "associationToken", NUMBER), (0x05, "addOk", NULL))),
-            (0x81, "addInitialEimError", codes(ADD_EIM_ERRORS)),
-        ),
-    ),
-)
-_CERTIFICATES: Final = group((0xA5, "eumCertificate", CERTIFICATE), (0xA6, "euiccCertificate", CERTIFICATE))
-_ROLLBACK: Final = codes({0: "ok", 1: "rollbackNotAllowed", 5: "catBusy", 7: "commandError", **UNDEFINED})
-_STATUS: Final = codes({0: "ok", 1: "nothingToDelete", **UNDEFINED})
-
-_ES10: Final[tuple[tuple[int, str, Shape], ...]] = (
-    (
-        0xBF28,
-        "listNotification",
-        group(
-            (0x81, "profileManagementOperation", EVENTS),
-            (0xA0, "list", group((0xBF2F, "notificationMetadata", METADATA))),
-        ),
-    ),
-    (
-        0xBF2B,
-        "retrieveNotificationsList",
-        one_of(
-            ("retrieveNotificationsListResponse", _RETRIEVED),
-            ("retrieveNotificationsListRequest", group((0xA0, "searchCriteria", _CRITERIA))),
-        ),
-    ),
-    (0xBF2E, "getEuiccChallenge", group((0x80, "euiccChallenge", CHALLENGE))),
-    (
-        0xBF30,
-        "notificationSent",
-        one_of(
-            ("notificationSentRequest", group((0x80, "seqNumber", NUMBER))),
-            ("notificationSentResponse", group((0x80, "deleteNotificationStatus", _STATUS))),
-        ),
-    ),
-    (0xBF3C, "euiccConfiguredAddresses", group((0x80, "defaultDpAddress", TEXT), (0x81, "rootDsAddress", TEXT))),
-    (0xBF3E, "getEuiccData", group((0x5C, "tagList", tags({0x5A: "eidValue"})), (0x5A, "eidValue", EID))),
-    (
-        0xBF55,
-        "getEimConfigurationData",
-        one_of(
-            (
-                "getEimConfigurationDataResponse",
-                group((0xA0, "eimConfigurationDataList", group((0x30, "eimConfigurationData", CONFIGURATION)))),
-            ),
-            ("getEimConfigurationDataRequest", group((0xA0, "searchCriteria", group((0x80, "eimId", TEXT))))),
-        ),
-    ),
-    (
-        0xBF56,
-        "getCerts",
-        group(
-            (0x80, "euiccCiPKId", OCTETS),
-            (0xA0, "certs", _CERTIFICATES),
-            (0x81, "getCertsError", codes({1: "invalidCiPKId", **UNDEFINED})),
-        ),
-    ),
-    (0xBF57, "addInitialEim", _ADD_INITIAL),
-    (
-        0xBF58,
-        "profileRollback",
-        group(
-            (0x80, "refreshFlag", BOOLEAN),
-            (0x01, "refreshFlag", BOOLEAN),
-            (0x02, "cmdResult", _ROLLBACK),
-            (0xBF51, "eUICCPackageResult", PACKAGE_RESULT),
-        ),
-    ),
-    (
-        0xBF65,
-        "setDefaultDpAddress",
-        one_of(
-            ("setDefaultDpAddress", group((0x80, "defaultDpAddress", TEXT))),
-            ("setDefaultDpAddressResult", group((0x80, "setDefaultDpAddressResult", codes({0: "ok", **UNDEFINED})))),
-        ),
-    ),
-)
-
-_MESSAGES: Final[tuple[tuple[int, str, Shape], ...]] = (
+MESSAGES: Final[tuple[tuple[int, str, Shape], ...]] = (
     (0xBF4F, "getEimPackage", one_of(("getEimPackageResponse", _POLL_ANSWER), ("getEimPackageRequest", _POLL))),
     (
         0xBF50,
@@ -489,63 +385,4 @@ _MESSAGES: Final[tuple[tuple[int, str, Shape], ...]] = (
         "transferEimPackage",
         one_of(("transferEimPackageRequest", _TRANSFER), ("transferEimPackageResponse", _TRANSFER_ANSWER)),
     ),
-)
-
-_RSP: Final[tuple[tuple[int, str, Shape], ...]] = (
-    (0xBF20, "euiccInfo1", INFO1),
-    (0xBF21, "prepareDownloadResponse", PREPARE_DOWNLOAD),
-    (0xBF22, "euiccInfo2", INFO2),
-    (0xBF25, "storeMetadataRequest", STORE_METADATA),
-    (0xBF27, "profileInstallationResultData", INSTALLATION_DATA),
-    (0xBF2D, "listProfileInfo", one_of(("listProfileInfo", LIST_PROFILES), ("listProfileInfoResult", PROFILES_RESULT))),
-    (0xBF2F, "notificationMetadata", METADATA),
-    (0xBF36, "boundProfilePackage", BOUND_PROFILE_PACKAGE),
-    (0xBF37, "profileInstallationResult", INSTALLATION_RESULT),
-    (0xBF38, "authenticateServerResponse", AUTHENTICATE_SERVER),
-    (0xE3, "profileInfo", PROFILE),
-)
-
-# What may stand alone only because somebody cut it out of a message.
-_SEQUENCES: Final = one_of(
-    ("eimConfigurationData", CONFIGURATION),
-    ("euiccPackageSigned", PACKAGE_SIGNED),
-    ("euiccPackageResultDataSigned", RESULT_DATA),
-    ("euiccPackageErrorDataSigned", ERROR_DATA),
-    ("ePRAndNotifications", _WITH_NOTIFICATIONS),
-    ("otherSignedNotification", OTHER_SIGNED),
-    ("certificate", CERTIFICATE),
-    ("subjectPublicKeyInfo", PUBLIC_KEY),
-    ("serverSigned1", SERVER_SIGNED1),
-)
-_A0: Final = one_of(
-    ("psmoList", group(*PSMO)),
-    (
-        "ctxParams1: ctxParamsForCommonAuthentication",
-        group((0x80, "matchingId", MATCHING_ID), (0xA1, "deviceInfo", DEVICE_INFO)),
-    ),
-    ("compactProfileInstallationResult", COMPACT_INSTALLATION),
-)
-_A1: Final = one_of(("ecoList", group(*ECO)), ("compactOtherSignedNotification", COMPACT_OTHER))
-
-
-def _pieces() -> tuple[tuple[int, str, Shape], ...]:
-    """Operations and results by themselves; where a tag is both, what leaves the least unexplained is meant."""
-    by_tag: dict[int, list[tuple[str, Shape]]] = {}
-    taken = {tag for tag, _, _ in (*_MESSAGES, *_RSP, *_ES10)}
-    for tag, name, shape in (*RESULTS, *PSMO, *ECO):
-        if tag not in taken:
-            by_tag.setdefault(tag, []).append((name, shape))
-    return tuple((tag, found[0][0], one_of(*found)) for tag, found in by_tag.items())
-
-
-TOP: Final = group(
-    *_MESSAGES,
-    *_RSP,
-    *_ES10,
-    *_pieces(),
-    (0x30, "sequence", _SEQUENCES),
-    (0xA0, "list", _A0),
-    (0xA1, "list", _A1),
-    (0x5F37, "signature", Signature(over="what stood before it in its message")),
-    (0x5A, "eidValue", EID),
 )

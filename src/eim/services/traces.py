@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
+from anyio import to_thread
 
 from eim.domain.ids import Bucket, Eid, bucket_of, format_eid
 from eim.errors import Conflict, NotFound, Unavailable
@@ -17,7 +18,7 @@ from eim.store.audit import Record
 from eim.store.connect import Pool, transaction
 from eim.store.traces import Message, Switch, Traced
 
-MOST_OCTETS: Final = 65_536  # of one message; a profile package is longer, and its beginning tells enough
+MOST_OCTETS: Final = 16_384  # of one message; only a profile package is longer, and its beginning tells enough
 MOST_DEVICES: Final = 100  # of one tenant, traced at the same time
 _KEPT_FOR: Final = 86_400.0  # seconds behind the end of a trace
 _TICK: Final = timedelta(microseconds=1)
@@ -44,10 +45,7 @@ class Tracer:
 
     async def keep(self, bucket: Bucket, eid: Eid, peer: str, exchange: Exchange) -> None:
         """Keep `exchange`, right behind the commit of what it was about. Without a database it is lost, and logged."""
-        messages = [_message(exchange.asked_at, "in", exchange.asked)]
-        if exchange.answer is not None:
-            answered_at = max(exchange.answered_at, exchange.asked_at + _TICK)
-            messages.append(_message(answered_at, "out", exchange.answer))
+        messages = await to_thread.run_sync(_messages, exchange)  # a hostile one takes long to read
         try:
             async with transaction(self._pool) as db:
                 await traces.keep(db, bucket, eid, network_of(peer), _KEPT_FOR, messages)
@@ -105,8 +103,16 @@ def network_of(peer: str) -> str:
     return str(ipaddress.ip_network((address, bits), strict=False))
 
 
+def _messages(exchange: Exchange) -> list[Message]:
+    found = [_message(exchange.asked_at, "in", exchange.asked)]
+    if exchange.answer is not None:
+        answered_at = max(exchange.answered_at, exchange.asked_at + _TICK)
+        found.append(_message(answered_at, "out", exchange.answer))
+    return found
+
+
 def _message(at: datetime, direction: traces.Direction, octets: bytes) -> Message:
-    return Message(at, direction, mask(octets)[:MOST_OCTETS], len(octets))
+    return Message(at, direction, mask(octets[:MOST_OCTETS]), len(octets))
 
 
 def _known(found: Switch | None, eid: Eid) -> Switch:
