@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
@@ -12,16 +12,23 @@ import structlog
 
 from eim import credentials, serving
 from eim.config import Config, UnknownEid
+from eim.connectors.webhooks import HttpSender, Outgoing
 from eim.domain.identity import Identity
 from eim.domain.ids import DEFAULT_TENANT
 from eim.errors import BadConfiguration, Unavailable
+from eim.keys.checkpoints import keeper
 from eim.protocol.trust import TrustedEuicc, check_chain
 from eim.services.asking import Asking
+from eim.services.courier import DeliveryRules, Joined
+from eim.services.deliverer import Deliverer
 from eim.services.esipa import Esipa
+from eim.services.horizon import Horizon
 from eim.services.leasing import Leasing
+from eim.services.linking import Linker
 from eim.services.polls import Polls, Seen, unknown_answer
 from eim.services.results import ResultRules, Results
 from eim.services.sealing import Sealer
+from eim.services.traces import Sweeper
 from eim.services.waiting import Waiters
 from eim.services.worker import Worker, WorkerRules
 from eim.store import Db, audit, identities, migrate
@@ -57,7 +64,9 @@ async def run_device(config: Config, listener: socket.socket, stop: asyncio.Even
     app = device_app(endpoint, _readiness(pool, stop))
     limits = serving.Limits(device.handshake_deadline, device.request_deadline, device.keep_alive)
     try:
-        await _beside(serving.serve_app(app, listener, context, limits, stop), waiters.run, seen.run)
+        await _beside(
+            serving.serve_app(app, listener, context, limits, stop), waiters.run, seen.run, seen.strangers.run
+        )
     finally:
         await _close(pool)
 
@@ -78,7 +87,16 @@ async def run_operator(config: Config, listener: socket.socket, stop: asyncio.Ev
         return (why,) if why else ()
 
     operator = config.operator
-    ports = Ports(check, unready, lambda identity: credentials.exported(config, identity), operator.confirm_above)
+    ports = Ports(
+        check_certificates=check,
+        unready=unready,
+        cipher=credentials.data_key(config),
+        now=now,
+        export=lambda identity: credentials.exported(config, identity),
+        confirm_above=operator.confirm_above,
+        reach=credentials.webhook_reach(config),
+        event_streams=operator.event_streams,
+    )
     app = operator_app(services_on(pool, ports), Limits(rate=Rate(operator.requests_a_second, operator.request_burst)))
     limits = serving.Limits(handshake=10.0, request=60.0, keep_alive=60.0)
     try:
@@ -98,13 +116,24 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
     rules = WorkerRules(config.worker.batch, config.worker.seal_ahead, config.worker.poll_interval)
     leasing = Leasing(pool, uuid4())
     worker = Worker(pool, leasing, Sealer(pool, keys, rules.ahead), Asking(pool), rules)
+    linker = Linker(pool, leasing, credentials.checkpoint_signer(config), keeper(config.server.data_dir))
+    outgoing = Outgoing(credentials.webhook_reach(config), credentials.webhook_context(config), config.webhooks.timeout)
     try:
         if alone:
             await leasing.fence_all()
         await leasing.refresh()
-        await _beside(stop.wait(), worker.run)
+        async with HttpSender(outgoing) as sender:
+            joined = Joined(
+                pool, leasing, Horizon(), sender, credentials.data_key(config), now, _delivery_rules(config)
+            )
+            await _beside(stop.wait(), worker.run, Sweeper(pool, leasing).run, linker.run, Deliverer(joined).run)
     finally:
         await _close(pool)
+
+
+def _delivery_rules(config: Config) -> DeliveryRules:
+    patience = timedelta(hours=config.webhooks.patience)
+    return DeliveryRules(config.webhooks.parallel, patience=patience, interval=config.worker.poll_interval)
 
 
 async def set_up(config: Config, dsn: str) -> Identity:
@@ -118,6 +147,8 @@ async def set_up(config: Config, dsn: str) -> Identity:
     applied = await migrate.migrate(dsn, config.database.schema)
     if applied:
         _log.info("database.migrated", migrations=applied)
+    credentials.data_key(config).ensure()
+    credentials.checkpoint_signer(config)
     identity = credentials.own_identity(config)
     pool = await open_pool(dsn, DbRole.OWNER, config.database.schema, 1)
     try:

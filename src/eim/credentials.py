@@ -1,5 +1,6 @@
 """Configuration and keys joined: which identity, roots and certificates this installation uses. For `app` and `cli`."""
 
+import ipaddress
 import os
 import socket
 import ssl
@@ -8,8 +9,12 @@ from typing import Final
 
 from eim.config import Config, Device, TlsSuites, TlsVersion
 from eim.domain.identity import EimIdType, Identity, IdentityWish, is_host, split_host
+from eim.domain.webhook import Reach
+from eim.errors import BadConfiguration
+from eim.keys import checkpoints
+from eim.keys.data_key import DataKey
 from eim.keys.export import TlsTrust, export
-from eim.keys.files import KeyStore
+from eim.keys.files import KeyStore, Signer
 from eim.keys.identity import ensure_identity
 from eim.keys.roots import read_roots
 from eim.keys.tls import Suites, TlsFiles, configured_pair, make_ca_and_leaf, server_context
@@ -88,9 +93,36 @@ def _public_tls(config: Config) -> TlsFiles | None:
     return files if os.access(files.ca or files.certificate, os.R_OK) else None
 
 
+def checkpoint_signer(config: Config) -> Signer:
+    """The key that signs audit checkpoints, made at the first call. Raises KeyUnusable."""
+    return checkpoints.ensure_signer(key_store(config))
+
+
 def _names(device: Device, identity: Identity) -> tuple[str, ...]:
     if device.tls_names:
         return device.tls_names
     machine = socket.gethostname()
     here = (machine,) if is_host(machine) else ()
     return tuple(dict.fromkeys((split_host(identity.fqdn), *here, "localhost", "127.0.0.1", "::1")))
+
+
+def data_key(config: Config) -> DataKey:
+    """What encrypts secrets in the database; its file is made by the set-up."""
+    return DataKey(config.server.data_dir / "keys")
+
+
+def webhook_reach(config: Config) -> Reach:
+    """Where deliveries may go beside public addresses."""
+    networks = tuple(ipaddress.ip_network(text) for text in config.webhooks.allow_networks)
+    return Reach(networks, config.webhooks.allow_http)
+
+
+def webhook_context(config: Config) -> ssl.SSLContext:
+    """How receivers are known: by this machine's roots and those of the configuration. Raises BadConfiguration."""
+    context = ssl.create_default_context()
+    for path in config.webhooks.trust:
+        try:
+            context.load_verify_locations(path)
+        except OSError:  # ssl.SSLError is one
+            raise BadConfiguration(f"webhooks.trust: {path} can't be read as PEM certificates") from None
+    return context

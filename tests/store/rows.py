@@ -29,6 +29,7 @@ _OF_WEBHOOK: Final = (
     ),
 )
 _OF_EUICC: Final = (
+    "INSERT INTO departed (bucket, eid, tenant, eim_id, counter) VALUES ($1, $2, $3, 'eim.example.com', 7)",
     "INSERT INTO euiccs (bucket, eid, tenant, identity, counter) VALUES ($1, $2, $3, 1, 0)",
     "INSERT INTO mailbox (bucket, eid, tenant) VALUES ($1, $2, $3)",
     (

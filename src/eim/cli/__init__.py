@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import click
 
+from eim.cli.audit import audit
 from eim.cli.config import config
 from eim.cli.decode import decode
 from eim.cli.demo import demo
@@ -16,11 +17,29 @@ from eim.cli.seed import seed
 from eim.cli.seeing import timeline, trace
 from eim.cli.serve import migrate, serve
 from eim.cli.sim import sim
+from eim.cli.tenants import identities, tenants
 from eim.cli.tokens import token
 from eim.client import ServerRefused
 from eim.errors import EimError, InvalidLines, Unavailable
 
-_COMMANDS = (config, decode, demo, devices, keys, migrate, operations, order, orders, seed, serve, sim, token)
+_COMMANDS = (
+    audit,
+    config,
+    decode,
+    demo,
+    devices,
+    identities,
+    keys,
+    migrate,
+    operations,
+    order,
+    orders,
+    seed,
+    serve,
+    sim,
+    tenants,
+    token,
+)
 _LINES = 20  # of a bad list are told one by one
 
 

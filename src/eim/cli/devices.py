@@ -5,6 +5,7 @@ from typing import Final
 
 import click
 import msgspec
+from msgspec import UNSET
 from rich.table import Table
 
 from eim import api
@@ -88,6 +89,32 @@ def show(eid: str) -> None:
 
     shown = target.run(collect)
     say(target, shown, lambda: _shown(shown))
+
+
+@devices.command()
+@click.argument("eid")
+@click.option("--label", help="The new label; '' takes it away.")
+@click.option("--tag", "tags", multiple=True, help="The new tags, all of them; may be given several times.")
+@click.option("--no-tags", is_flag=True, help="Take all tags away.")
+@server_options
+def edit(eid: str, label: str | None, tags: tuple[str, ...], *, no_tags: bool) -> None:
+    """Change the label or the tags of one eUICC."""
+    target = target_here()
+    change = api.EuiccChange(UNSET if label is None else label or None, () if no_tags else tags or UNSET)
+    done = target.run(lambda client: client.edit_euicc(eid, change))
+    say(target, done, lambda: f"{done.euicc.eid}: label {done.euicc.label}, tags {', '.join(done.euicc.tags) or '-'}")
+
+
+@devices.command()
+@click.argument("eid")
+@click.option("--reason", required=True, help="Why it goes.")
+@click.option("--force", is_flag=True, help="Even while operations are open.")
+@server_options
+def offboard(eid: str, reason: str, *, force: bool) -> None:
+    """Take one eUICC out of this eIM; its last counter is printed, and kept."""
+    target = target_here()
+    gone = target.run(lambda client: client.offboard_euicc(eid, api.OffboardQuery(reason, force)))
+    say(target, gone, lambda: f"{gone.eid} is out; the last counter of {gone.identity} with it was {gone.counter}")
 
 
 class Shown(msgspec.Struct, frozen=True):

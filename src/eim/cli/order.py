@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 import click
+import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -15,9 +16,10 @@ from rich.table import Table
 from eim import api
 from eim.cli.imports import read_targets
 from eim.cli.server import META, Target, keep, say, server_options, table, target_here
-from eim.client import Client
+from eim.client import Client, ServerRefused
 from eim.errors import InvalidRequest
 
+_UNCONFIRMED: Final = "confirmation-needed"
 _LOOK_EVERY_S: Final = 1.0
 _OPEN: Final[tuple[api.StateName, ...]] = ("accepted", "sealed", "out", "in_doubt")
 _ON_ERROR: Final[dict[bool, api.OnErrorName]] = {True: "skip", False: "refuse"}  # by --skip
@@ -55,6 +57,14 @@ _WHICH: Final = (
         expose_value=False,
         callback=keep,
         help="Overrule the guards, and say why.",
+    ),
+    click.option("--preview", is_flag=True, expose_value=False, callback=keep, help="Only say how many and which."),
+    click.option(
+        "--confirm",
+        type=click.IntRange(1),
+        expose_value=False,
+        callback=keep,
+        help="How many operations are meant; needed for many. On a terminal you are asked.",
     ),
     click.option("--wait", is_flag=True, expose_value=False, callback=keep, help="Wait until every operation ended."),
 )
@@ -149,6 +159,7 @@ def _asked(kind: api.KindName, rollback: bool | None) -> api.NewOrder:  # noqa: 
         on_error=_ON_ERROR[meta[META + "skip"]],
         force=reason is not None,
         reason=reason,
+        confirm=meta[META + "confirm"],
     )
 
 
@@ -166,7 +177,11 @@ def _named(eids: tuple[str, ...], file: Path | None) -> tuple[tuple[str, ...] | 
 def _place(new: api.NewOrder) -> None:
     """Order it, tell what was accepted, and wait when asked to. Ends with 1 when what was awaited was not all done."""
     target = target_here()
-    placed = target.run(lambda client: client.order(new))
+    if click.get_current_context().meta[META + "preview"]:
+        looked = target.run(lambda client: client.preview(new))
+        say(target, looked, lambda: _previewed(looked))
+        return
+    placed = _order(target, new)
     if not click.get_current_context().meta[META + "wait"]:
         say(target, placed, lambda: _placed(placed))
         return
@@ -174,6 +189,35 @@ def _place(new: api.NewOrder) -> None:
     say(target, stands, lambda: _progress(stands))
     if stands.states["done"] != stands.size:
         sys.exit(1)
+
+
+def _order(target: Target, new: api.NewOrder) -> api.OrderAccepted:
+    """Order it; when the server wants the count of an order for many, a person is shown it and asked."""
+    try:
+        return target.run(lambda client: client.order(new))
+    except ServerRefused as refusal:
+        if refusal.problem.code != _UNCONFIRMED:
+            raise
+    looked = target.run(lambda client: client.preview(new))
+    if target.json or not sys.stdin.isatty():
+        raise InvalidRequest(
+            f"this order is for {looked.operations} operations: see them with --preview, "
+            f"then order them with --confirm {looked.operations}"
+        )
+    click.echo(_previewed(looked), err=True)
+    said = click.prompt("How many do you mean? Type the number of operations", type=int, err=True)
+    return target.run(lambda client: client.order(msgspec.structs.replace(new, confirm=said)))
+
+
+def _previewed(looked: api.OrderPreview) -> str:
+    told = [f"{looked.operations} operations for {looked.lines} lines"]
+    told += [f"  now on {carrier}: {many}" for carrier, many in sorted(looked.carriers.items())]
+    told += [f"  already so: {looked.already}"] * bool(looked.already)
+    told += [f"  with changes waiting: {looked.queued}"] * bool(looked.queued)
+    told += [f"  refused, {code}: {many}" for code, many in sorted(looked.refused.items())]
+    told += [f"  line {bad.line}: {bad.detail}" for bad in looked.bad_lines]
+    told += [f"  for example {', '.join(looked.examples[:3])}"] * bool(looked.examples)
+    return "\n".join(told + [f"order it with --confirm {looked.confirm}"] * bool(looked.confirm))
 
 
 async def _follow(client: Client, target: Target, order: UUID) -> api.OrderView:

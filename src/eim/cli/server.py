@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -49,6 +50,14 @@ _OPTIONS: Final = (
         help=f"The API token (EIM_TOKEN). Default: the one in <data directory>/{TOKEN_FILE}.",
     ),
     click.option(
+        "--ca",
+        envvar="EIM_CA",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        expose_value=False,
+        callback=keep,
+        help="The CA (PEM) that the server's certificate leads to (EIM_CA). Default: the system's.",
+    ),
+    click.option(
         "--json", is_flag=True, expose_value=False, callback=keep, help="Print JSON for programs instead of tables."
     ),
 )
@@ -60,6 +69,7 @@ class Target(msgspec.Struct, frozen=True):
     server: str
     token: str
     json: bool
+    ca: Path | None = None
 
     def __repr__(self) -> str:
         return f"Target(server={self.server!r}, json={self.json!r})"
@@ -68,7 +78,7 @@ class Target(msgspec.Struct, frozen=True):
         """Do `deed` with a client of this server."""
 
         async def connected() -> A:
-            async with Client(self.server, self.token) as client:
+            async with Client(self.server, self.token, trust=_trusting(self.ca)) as client:
                 return await deed(client)
 
         return asyncio.run(connected())
@@ -90,7 +100,7 @@ def target_here() -> Target:
     server, token = meta[META + "server"], meta[META + "token"]
     if not server.startswith(("http://", "https://")):
         raise InvalidRequest(f"--server is an address like {_DEFAULT}, not {server!r}")
-    return Target(server.rstrip("/"), token or _kept_token(), meta[META + "json"])
+    return Target(server.rstrip("/"), token or _kept_token(), meta[META + "json"], meta[META + "ca"])
 
 
 def say(target: Target, value: msgspec.Struct | Sequence[msgspec.Struct], table: Callable[[], Table | str]) -> None:
@@ -118,6 +128,15 @@ def _cell(value: object) -> Text:
     if isinstance(value, tuple):
         return Text(", ".join(map(str, value)))
     return Text("-" if value is None else str(value))
+
+
+def _trusting(ca: Path | None) -> ssl.SSLContext | None:
+    if ca is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError):
+        raise BadConfiguration(f"--ca: {ca} is no PEM file with certificates") from None
 
 
 def _kept_token() -> str:

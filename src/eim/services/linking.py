@@ -1,0 +1,143 @@
+"""Chains new audit records by hash, and signs the heads of the chains: the worker's part (design 3.13).
+
+Nobody waits for it: records are written without it, and are linked about a second later by who holds their bucket.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+import asyncpg
+import structlog
+
+from eim.domain.chain import START, Checkpoint, Head, Record, link_hash, write_heads
+from eim.domain.ids import Bucket
+from eim.errors import LeaseLost, Unavailable
+from eim.services.leasing import Leasing
+from eim.store import links
+from eim.store.connect import Pool, acquire, transaction
+from eim.store.links import NewLink
+
+_EVERY: Final = 1.0  # seconds between two rounds
+_BATCH: Final = 5000  # records a round
+# A record shows when its transaction commits, with the time at which that began: so a round looks a little back,
+# and now and then further than any transaction lasts.
+_BACK: Final = timedelta(seconds=10)
+_FAR_BACK: Final = timedelta(minutes=10)
+_FAR_EVERY: Final = 60  # rounds
+_FROM_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FEW: Final = 64  # heads: so many are signed at once, more wait a little, for each costs 42 octets for ever
+_SIGN_MANY_EVERY: Final = 10.0  # seconds
+
+_log = structlog.get_logger()
+
+
+class Signer(Protocol):
+    """The checkpoint key."""
+
+    def sign(self, tbs: bytes) -> bytes: ...
+
+
+Keep = Callable[[int, bytes], None]  # a checkpoint's seq and hash, put where the database's owner can't reach
+
+
+class Linker:
+    """Guards the heads that are linked and not signed yet. What it did is found in the tables by the next process."""
+
+    def __init__(self, pool: Pool, leasing: Leasing, signer: Signer, keep: Keep) -> None:
+        self._pool = pool
+        self._leasing = leasing
+        self._signer = signer
+        self._keep = keep
+        self._seen: set[Bucket] = set()  # buckets whose heads were looked at since we hold them
+        self._unsigned: dict[Bucket, Head] = {}
+        self._signed_at = 0.0
+        self._since: datetime | None = None  # everything written before is linked
+        self._rounds = 0
+
+    async def run(self) -> None:
+        """Link and sign until cancelled."""
+        while True:
+            if not await _survive(self.round):
+                await asyncio.sleep(_EVERY)
+
+    async def round(self) -> int:
+        """One round; how many records it linked. 0: there was nothing, or not all of it could be had."""
+        buckets = list(self._leasing.buckets)
+        await self._take_in(buckets)
+        async with acquire(self._pool) as db:
+            began = await links.now(db)
+            found = await links.unlinked(db, buckets, await self._look_from(), _BATCH)
+        if found:
+            await self._link(found)
+        if len(found) < _BATCH:
+            self._since = began
+            self._rounds += 1
+        if self._unsigned and self._is_time():
+            await self._sign()
+        return len(found)
+
+    async def _take_in(self, buckets: Sequence[Bucket]) -> None:
+        """What we have just taken over may have links that its former holder didn't live to sign, or to make."""
+        self._seen &= set(buckets)
+        if new := [bucket for bucket in buckets if bucket not in self._seen]:
+            async with acquire(self._pool) as db:
+                self._unsigned |= await links.heads(db, new)
+            self._seen |= set(new)
+            self._since = None
+
+    async def _look_from(self) -> datetime:
+        if self._since is not None:
+            return self._since - (_FAR_BACK if self._rounds % _FAR_EVERY == 0 else _BACK)
+        async with acquire(self._pool) as db:
+            last = await links.last(db)
+        return last.at - _FAR_BACK if last.seq else _FROM_START
+
+    async def _link(self, records: Sequence[Record]) -> None:
+        """Chain them behind their heads; refused when one of their buckets is not ours any more."""
+        buckets = sorted({record.bucket for record in records})
+        async with transaction(self._pool) as db:
+            await self._leasing.hold(db, buckets)
+            heads, now = await links.heads(db, buckets), await links.now(db)
+            made = _chain(heads, now, records)
+            await links.add(db, now, made)
+        self._unsigned |= {link.bucket: Head(link.seq, link.hash) for link in made}
+
+    def _is_time(self) -> bool:
+        return len(self._unsigned) <= _FEW or time.monotonic() - self._signed_at >= _SIGN_MANY_EVERY
+
+    async def _sign(self) -> None:
+        heads = dict(self._unsigned)
+        async with transaction(self._pool) as db:
+            last, now = await links.last(db), await links.now(db)
+            checkpoint = Checkpoint(last.seq + 1, now, last.hash, write_heads(heads))
+            await links.sign(db, checkpoint, self._signer.sign(checkpoint.tbs))
+        self._signed_at = time.monotonic()
+        self._unsigned = {b: head for b, head in self._unsigned.items() if heads.get(b) != head}
+        await asyncio.to_thread(self._keep, checkpoint.seq, checkpoint.hash)
+
+
+def _chain(heads: dict[Bucket, Head], now: datetime, records: Sequence[Record]) -> list[NewLink]:
+    made = []
+    for record in records:
+        before = heads.get(record.bucket, Head(0, START))
+        seq = before.seq + 1
+        head = Head(seq, link_hash(before.hash, seq, now, record))
+        heads[record.bucket] = head
+        made.append(NewLink(record.bucket, seq, record.id, head.hash))
+    return made
+
+
+async def _survive(deed: Callable[[], Awaitable[int]]) -> int:
+    """Run a round; what the database or another worker did to it ends that round only."""
+    try:
+        return await deed()
+    except LeaseLost as error:
+        _log.info("audit.not_linked", why=error.code)
+    except asyncpg.UniqueViolationError:
+        _log.info("audit.linked_by_another")
+    except Unavailable as error:
+        _log.warning("audit.not_linked", why=error.code)
+    return 0
