@@ -109,6 +109,9 @@ async def acquire(pool: Pool) -> AsyncIterator[Db]:
                 if _is_lost(connection):  # otherwise the error is ours and not the network's
                     raise _unavailable(failure) from failure
                 raise
+            except asyncpg.InternalClientError as failure:  # the server died between two messages: never used again
+                connection.terminate()
+                raise _unavailable(failure) from failure
     except asyncpg.TransactionRollbackError as failure:
         raise Contended("another transaction went first: try again at once") from failure
     except _UNAVAILABLE as failure:
