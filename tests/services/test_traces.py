@@ -9,11 +9,10 @@ from eim.domain.operation import Kind
 from eim.errors import Conflict, NotFound
 from eim.protocol.esipa import NO_PACKAGE
 from eim.services.tokens import SETUP, Caller
-from eim.services.traces import MOST_DEVICES, Exchange, Tracer, Traces, network_of
+from eim.services.traces import MOST_DEVICES, Exchange, Sweeper, Tracer, Traces, network_of
 from eim.sim import messages
 from eim.sim.euicc import VirtualEuicc
-from eim.store import traces as rows
-from eim.store.connect import DbRole, acquire
+from eim.store.connect import DbRole
 from eim.store.traces import Traced
 from tests.database import Database
 from tests.services import rig
@@ -103,8 +102,7 @@ async def test_what_expired_is_not_shown_and_is_purged(database: Database) -> No
     await made.send(poll(card))
     await database.owner().execute("UPDATE traces SET expires_at = now()")
     assert await kept(traces, card.eid) == ()
-    async with acquire(database.pool(DbRole.WORKER)) as db:
-        await rows.purge(db, [bucket_of(Eid(card.eid))])
+    await Sweeper(database.pool(DbRole.WORKER), made.leasing).sweep()
     assert await database.owner().fetchval("SELECT count(*) FROM traces") == 0
 
 

@@ -1,5 +1,6 @@
 """The raw octets of one device, while an operator has that switched on. Bounded, expiring, secrets masked."""
 
+import asyncio
 import ipaddress
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,6 +13,7 @@ from anyio import to_thread
 from eim.domain.ids import Bucket, Eid, bucket_of, format_eid
 from eim.errors import Conflict, NotFound, Unavailable
 from eim.protocol.explain import mask
+from eim.services.leasing import Leasing
 from eim.services.tokens import Caller
 from eim.store import audit, traces
 from eim.store.audit import Record
@@ -21,6 +23,7 @@ from eim.store.traces import Message, Switch, Traced
 MOST_OCTETS: Final = 16_384  # of one message; only a profile package is longer, and its beginning tells enough
 MOST_DEVICES: Final = 100  # of one tenant, traced at the same time
 _KEPT_FOR: Final = 86_400.0  # seconds behind the end of a trace
+_SWEEP_EVERY: Final = 600.0  # seconds
 _TICK: Final = timedelta(microseconds=1)
 _V4_NETWORK: Final = 24  # bits of a peer's address that are kept
 _V6_NETWORK: Final = 48
@@ -91,6 +94,28 @@ class Traces:
         async with transaction(self._pool, tenant=caller.tenant) as db:
             found = _known(await traces.read_switch(db, caller.tenant, bucket_of(eid), eid), eid)
             return found, await traces.page(db, caller.tenant, (bucket_of(eid), eid), after, limit)
+
+
+class Sweeper:
+    """The worker role's half: forgets what has expired, in the buckets it holds."""
+
+    def __init__(self, pool: Pool, leasing: Leasing) -> None:
+        self._pool = pool
+        self._leasing = leasing
+
+    async def run(self) -> None:
+        """Sweep every ten minutes until cancelled."""
+        while True:
+            await asyncio.sleep(_SWEEP_EVERY)
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Once; without a database not this time."""
+        try:
+            async with transaction(self._pool) as db:
+                await traces.purge(db, self._leasing.buckets)
+        except Unavailable as failure:
+            _log.warning("trace.not_swept", why=failure.code)
 
 
 def network_of(peer: str) -> str:
