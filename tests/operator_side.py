@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Final
 
 import httpx2
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from starlette.applications import Starlette
 
 from eim.domain.ids import DEFAULT_TENANT, Eid, TenantId, bucket_of, parse_iccid
@@ -39,12 +41,32 @@ def no_roots(euicc: bytes, eum: bytes) -> TrustedEuicc:
     raise UntrustedCertificate("the chain leads to no configured root", "euicc-no-root")
 
 
+class KeyInMemory:
+    """A data key without a file."""
+
+    def __init__(self) -> None:
+        self._cipher = AESGCM(AESGCM.generate_key(256))
+
+    def seal(self, plain: bytes, about: bytes) -> bytes:
+        return self._cipher.encrypt(bytes(12), plain, about)
+
+    def open(self, sealed: bytes, about: bytes) -> bytes:
+        return self._cipher.decrypt(bytes(12), sealed, about)
+
+
+DATA_KEY: Final = KeyInMemory()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
 async def ready() -> tuple[str, ...]:
     return ()
 
 
 def services_of(database: Database) -> OperatorServices:
-    return services_on(database.pool(DbRole.OPERATOR), Ports(no_roots, ready))
+    return services_on(database.pool(DbRole.OPERATOR), Ports(no_roots, ready, DATA_KEY, now))
 
 
 def caller_of(tenant: TenantId = DEFAULT_TENANT) -> Caller:

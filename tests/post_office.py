@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 
@@ -94,9 +94,9 @@ def event_of(eid: Eid, n: int) -> Event:
 
 
 @asynccontextmanager
-async def post_office(database: Database, folder: Path, timeout: float = 2.0) -> AsyncIterator[PostOffice]:
+async def post_office(database: Database, folder: Path, patience: float = 2.0) -> AsyncIterator[PostOffice]:
     await database.seed_identity()
-    outgoing = Outgoing(LOOPBACK, ssl.create_default_context(), timeout)
+    outgoing = Outgoing(LOOPBACK, ssl.create_default_context(), patience)
     async with receiving() as receiver, HttpSender(outgoing) as sender:
         office = PostOffice(database, receiver, sender, folder)
         await office.leasing.refresh()

@@ -30,8 +30,9 @@ class Post(msgspec.Struct, frozen=True):
         found: dict[str, Any] = msgspec.json.decode(self.body)
         return found
 
-    def signed_by(self, secret: str) -> bool:
+    def signed_by(self, secret: str | None) -> bool:
         """By the rules of Standard Webhooks, written independently of ours."""
+        assert secret is not None
         key = base64.b64decode(secret.removeprefix("whsec_"))
         content = f"{self.ident}.{self.headers['webhook-timestamp']}.".encode() + self.body
         expected = "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
@@ -46,6 +47,7 @@ class Receiver:
         self.posts: list[Post] = []
         self.taken: list[Post] = []
         self.connections = 0
+        self.idents: set[str] = set()  # of those taken
         self.answer: Answer = lambda _: 204
         self.port = 0
         self._open: set[asyncio.StreamWriter] = set()
@@ -91,13 +93,13 @@ class Receiver:
                 await writer.drain()
                 return False
             case "drip":
-                self.taken.append(post)
+                self._take(post)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nx")
                 await writer.drain()
                 await asyncio.sleep(5)
                 return False
             case "flood":
-                self.taken.append(post)
+                self._take(post)
                 writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
                 for _ in range(1000):
                     writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
@@ -111,10 +113,14 @@ class Receiver:
                 writer.write(b"HTTP/1.1 429 x\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
             case _:
                 if isinstance(said, int) and 200 <= said < 300:
-                    self.taken.append(post)
+                    self._take(post)
                 writer.write(f"HTTP/1.1 {said} x\r\nContent-Length: 0\r\n\r\n".encode())
         await writer.drain()
         return True
+
+    def _take(self, post: Post) -> None:
+        self.taken.append(post)
+        self.idents.add(post.ident)
 
     def drop(self) -> None:
         for writer in list(self._open):

@@ -13,6 +13,10 @@ EidText: TypeAlias = Annotated[str, Meta(max_length=64, pattern=_NO_NUL, descrip
 IccidText: TypeAlias = Annotated[str, Meta(max_length=32, pattern=_NO_NUL, description="18 to 20 digits")]
 Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NO_NUL)]
 Tag: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_NUL)]
+Group: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_NUL, description="it belongs to one")]
+TimeZone: TypeAlias = Annotated[
+    str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", description="as Europe/Berlin (IANA)")
+]
 Provider: TypeAlias = Annotated[
     str, Meta(min_length=1, max_length=64, pattern=_NO_NUL, description="a profile's service provider name")
 ]
@@ -28,7 +32,16 @@ Cursor: TypeAlias = Annotated[str, Meta(max_length=500, description="`next` of t
 KindName: TypeAlias = Literal["enable", "disable", "delete", "listProfileInfo", "ipaEuiccDataRequest"]
 StateName: TypeAlias = Literal["accepted", "sealed", "out", "in_doubt", "done", "failed", "withdrawn", "expired"]
 ScopeName: TypeAlias = Literal[
-    "euiccs:read", "euiccs:write", "operations:read", "operations:write", "audit:read", "admin", "tenants"
+    "euiccs:read",
+    "euiccs:write",
+    "operations:read",
+    "operations:write",
+    "audit:read",
+    "events:read",
+    "webhooks:read",
+    "webhooks:write",
+    "admin",
+    "tenants",
 ]
 OnErrorName: TypeAlias = Literal["refuse", "skip"]
 SpeaksName: TypeAlias = Literal["1.0.1", "1.1", "1.2", "1.3"]
@@ -67,6 +80,9 @@ class NewEuicc(Request, frozen=True):
     euicc_certificate: Certificate | None = None
     eum_certificate: Certificate | None = None
     unverifiable: bool = False
+    initial_counter: Counter | None = None
+    group: Group | None = None
+    time_zone: TimeZone | None = None
 
 
 class NewEuiccAlone(NewEuicc, frozen=True):
@@ -110,6 +126,8 @@ class EuiccEntry(Struct, frozen=True):
     introduced_at: datetime | None
     last_seen_at: datetime | None
     inventory_at: datetime | None
+    group: str | None = None
+    time_zone: str | None = None
 
 
 class AssociationView(Struct, frozen=True):
@@ -201,6 +219,7 @@ class EuiccQuery(Request, frozen=True):
     plmn: Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{6}$", description="as the device said it, 3 octets")] | None = None
     iccid: IccidText | None = None  # that it holds, enabled or not
     busy: bool | None = None  # whether an operation is open
+    group: Group | None = None
     fields: Fields | None = None
 
 

@@ -117,6 +117,13 @@ class Database(msgspec.Struct, frozen=True):
     device_pool: Annotated[Connections, Meta(description="Connections that one device process holds.")] = 8
     operator_pool: Annotated[Connections, Meta(description="Connections that one operator process holds.")] = 4
     worker_pool: Annotated[Connections, Meta(description="Connections that one worker process holds.")] = 4
+    require_synchronous_standby: Annotated[
+        bool,
+        Meta(
+            description="Refuse to start on a database whose commits wait for no standby. Set it where there is one: "
+            "a failover to an asynchronous standby loses what was acknowledged, and uses counters twice."
+        ),
+    ] = False
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -196,6 +203,9 @@ class Operator(msgspec.Struct, frozen=True):
     request_burst: Annotated[
         int, Meta(ge=1, le=1_000_000, description="How many requests one token may make at once.")
     ] = 1000
+    event_streams: Annotated[
+        int, Meta(ge=0, le=10_000, description="How many may follow events at once over one operator process.")
+    ] = 100
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -208,6 +218,31 @@ class Worker(msgspec.Struct, frozen=True):
     poll_interval: Annotated[
         Seconds, Meta(description="Seconds between two looks for due work when nobody hints at any.")
     ] = 1.0
+
+
+class Webhooks(msgspec.Struct, frozen=True):
+    """Events to receivers that operators name (docs/events.md)."""
+
+    allow_networks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks that receivers may lie in although they are not public, as `10.1.0.0/16`. Whoever "
+            "may make webhooks can make this eIM call anything there."
+        ),
+    ] = ()
+    allow_http: Annotated[bool, Meta(description="Take `http://` addresses too: events travel in the clear.")] = False
+    trust: Annotated[
+        tuple[Path, ...],
+        Meta(description="PEM files with root certificates of receivers, beside those this machine trusts."),
+    ] = ()
+    timeout: Annotated[Seconds, Meta(description="Seconds within which a receiver must have answered.")] = 15.0
+    parallel: Annotated[
+        int, Meta(ge=1, le=128, description="How many devices' events are sent at once to one receiver.")
+    ] = 16
+    patience: Annotated[
+        int,
+        Meta(ge=1, le=8760, description="Hours of failure without any success, after which a webhook is switched off."),
+    ] = 72
 
 
 class Trust(msgspec.Struct, frozen=True):
@@ -247,5 +282,6 @@ class Config(msgspec.Struct, frozen=True):
     device: Device = Device()
     operator: Operator = Operator()
     worker: Worker = Worker()
+    webhooks: Webhooks = Webhooks()
     trust: Trust = Trust()
     identity: Identity = Identity()

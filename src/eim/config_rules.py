@@ -17,6 +17,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     yield from _operator_exposure(config.operator)
     yield from _ports(config)
     yield from _names(config)
+    yield from _networks(config)
     identity = config.identity
     for name, text in identity_faults(identity.eim_id, identity.eim_id_type, identity.fqdn):
         yield f"identity.{name}", text
@@ -48,6 +49,14 @@ def _ports(config: Config) -> Iterator[Conflict]:
     same_host = device.host == operator.host or wildcards & {device.host, operator.host}
     if device.port == operator.port != 0 and same_host:
         yield "operator.port", f"{operator.port} is the port of the devices too: write another one for either"
+
+
+def _networks(config: Config) -> Iterator[Conflict]:
+    for text in config.webhooks.allow_networks:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            yield "webhooks.allow_networks", f"{text!r} is no network: write an address with its length, as 10.1.0.0/16"
 
 
 def _names(config: Config) -> Iterator[Conflict]:

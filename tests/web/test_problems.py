@@ -15,7 +15,7 @@ from eim.store.connect import DbRole, open_pool
 from eim.web.endpoints import Limits
 from eim.web.operator import Ports, operator_app, services_on
 from tests.database import Database
-from tests.operator_side import client_of, eid_text, no_roots, services_of
+from tests.operator_side import DATA_KEY, client_of, eid_text, no_roots, now, services_of
 
 
 def assert_problem(answer: httpx2.Response, status: int, code: str) -> None:
@@ -111,7 +111,7 @@ async def test_a_lost_database_is_503_without_names_or_addresses(database: Datab
         async def unready() -> tuple[str, ...]:
             return ("the database can't be reached",)
 
-        lost = services_on(pool, Ports(no_roots, unready))
+        lost = services_on(pool, Ports(no_roots, unready, DATA_KEY, now))
         async with client_of(operator_app(lost), made.secret) as client:
             assert (await client.get("/v1/euiccs")).status_code == 200
             cut()

@@ -13,12 +13,14 @@ from eim.domain.ids import TenantId
 from eim.domain.webhook import Reach, Secret
 from eim.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
 from eim.services.courier import open_secrets, seal_secrets
+from eim.services.lines import answered_before, remember
 from eim.services.ports import Cipher, Clock
 from eim.services.tokens import Caller
 from eim.store import Db, audit, events
 from eim.store import webhooks as rows
 from eim.store.audit import Record
 from eim.store.connect import Pool, transaction
+from eim.store.orders import Repeat
 from eim.store.webhooks import DeadLetter, Settings, Webhook
 
 MOST: Final = 50  # webhooks of a tenant
@@ -28,10 +30,16 @@ class Made(msgspec.Struct, frozen=True):
     """A webhook with its newest secret, which is shown this once."""
 
     webhook: Webhook
-    secret: str
+    secret: str | None  # None: the same request came before
 
     def __repr__(self) -> str:
         return f"Made(webhook={self.webhook.id!r})"
+
+
+class _Remembered(msgspec.Struct, frozen=True):
+    """What is kept of a creation for its repeat: not the secret."""
+
+    id: UUID
 
 
 class Webhooks:
@@ -43,16 +51,23 @@ class Webhooks:
         self._reach = reach
         self._now = now
 
-    async def create(self, caller: Caller, settings: Settings) -> Made:
-        """Make one; its events begin now. Raises InvalidRequest, Conflict when there are too many, KeyUnusable."""
+    async def create(self, caller: Caller, settings: Settings, repeat: Repeat | None = None) -> Made:
+        """Make one; its events begin now. The same request again shows no secret.
+
+        Raises InvalidRequest, Conflict when there are too many, KeyUnusable.
+        """
         self._check(settings)
         ident, secret = uuid4(), Secret(secrets.token_bytes(webhook.SECRET_SIZE), None)
         sealed = seal_secrets(self._cipher, ident, [secret])
         async with transaction(self._pool, tenant=caller.tenant) as db:
+            before = await answered_before(db, caller.tenant, repeat, ident, _Remembered)
+            if before is not None:
+                return Made(_known(await rows.read(db, caller.tenant, before.id), before.id), None)
             if await rows.count(db, caller.tenant) >= MOST:
                 raise Conflict(f"a tenant has at most {MOST} webhooks: delete one first")
             made = await rows.insert(db, caller.tenant, ident, settings, sealed, await events.last_turn(db))
             await _audit(db, caller, "webhook.create", ident, _told(settings))
+            await remember(db, caller.tenant, repeat, _Remembered(ident))
         return Made(made, secret.text)
 
     async def read(self, caller: Caller, ident: UUID) -> Webhook:

@@ -60,6 +60,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 Serve: TypeAlias = Callable[[Request, Caller, bytes], Awaitable[Reply]]
+Stream: TypeAlias = Callable[[Request, Caller], Awaitable[Response | None]]  # None: no stream is asked for
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -81,6 +82,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     query: type[msgspec.Struct]
     answer: type[msgspec.Struct]
     serve: Serve
+    stream: Stream | None = None  # server-sent events, for who accepts them
+    formats: tuple[str, ...] = ()  # media types of a body that `serve` reads by itself, as it comes
 
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -98,7 +101,7 @@ def endpoint(
             caller,
             {name: str(value) for name, value in request.path_params.items()},
             _decode(request, octets, body),
-            _query(request, query),
+            query_of(request, query),
             _repeat(request, octets),
             _match(request),
         )
@@ -137,10 +140,17 @@ class Resource:
         if (rate := self._rates.take(caller.token, time.monotonic())) is not None:
             standing.update(rate.headers())
         require(caller, found.route.scope)
-        octets = await read_at_most(request, self._limits.body, self._limits.deadline)
-        reply = await again(lambda: found.serve(request, caller, octets))
+        if found.stream is not None and (stream := await found.stream(request, caller)) is not None:
+            return stream
+        reply = await self._reply(found, request, caller)
         headers = _HEADERS | ({"ETag": f'"{reply.etag}"'} if reply.etag else {})
         return Response(msgspec.json.encode(reply.body), found.route.status, headers, media_type=_JSON)
+
+    async def _reply(self, found: Endpoint, request: Request, caller: Caller) -> Reply:
+        if found.formats:
+            return await found.serve(request, caller, b"")
+        octets = await read_at_most(request, self._limits.body, self._limits.deadline)
+        return await again(lambda: found.serve(request, caller, octets))
 
 
 def _decode(request: Request, octets: bytes, kind: type[B]) -> B:
@@ -159,7 +169,8 @@ def _decode(request: Request, octets: bytes, kind: type[B]) -> B:
         raise InvalidRequest(f"the body is not JSON: {_plain(error)}") from None
 
 
-def _query(request: Request, kind: type[Q]) -> Q:
+def query_of(request: Request, kind: type[Q]) -> Q:
+    """What the query says. Raises InvalidRequest."""
     names = [name for name, _ in request.query_params.multi_items()]
     if len(names) != len(set(names)):
         raise InvalidRequest("a query parameter came twice: give each once")

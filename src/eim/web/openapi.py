@@ -118,11 +118,16 @@ def _operation(endpoint: Endpoint) -> Json:
     if endpoint.body is not api.Nothing:
         content = {"application/json": {"schema": _reference(endpoint.body)}}
         documented["requestBody"] = {"required": True, "content": content}
+    if endpoint.formats:
+        content = {media_type: {"schema": {"type": "string"}} for media_type in endpoint.formats}
+        documented["requestBody"] = {"required": True, "content": content}
     return documented
 
 
 def _answer(endpoint: Endpoint) -> Json:
-    content = {"application/json": {"schema": _reference(endpoint.answer)}}
+    content: dict[str, Json] = {"application/json": {"schema": _reference(endpoint.answer)}}
+    if endpoint.stream is not None:
+        content["text/event-stream"] = {"schema": {"type": "string"}}
     return {"description": endpoint.route.summary, "content": content}
 
 
@@ -156,7 +161,7 @@ def _headers(endpoint: Endpoint) -> list[Json]:
     if endpoint.route.method == "PATCH":
         about = "The ETag that the change is based on: it is refused (412) when another came first."
         return [{"name": "If-Match", "in": "header", "required": False, "description": about, "schema": _ETAG}]
-    if endpoint.body is api.Nothing or endpoint.route.method != "POST":
+    if (endpoint.body is api.Nothing and not endpoint.formats) or endpoint.route.method != "POST":
         return []
     about = "The same key with the same request is done once and answered the same; with another request it is a 409."
     schema = {"type": "string", "minLength": 1, "maxLength": 200}
