@@ -80,6 +80,24 @@ async def test_nothing_is_told_twice(database: Database) -> None:
     assert len({(e.what, str(e.data)) for e in entries}) == len(entries)
 
 
+async def test_what_a_card_tells_of_itself_is_no_error(database: Database) -> None:
+    _, card, _ = await switched(database)
+    (data,) = [t for t in await history(database, card) if t.entry.data.get("kind") == "data"]
+    assert (data.entry.what, data.meaning) == ("result.data", None)
+
+
+async def test_an_unsigned_error_is_told_once_with_what_it_means(database: Database) -> None:
+    made, card, _ = await switched(database)
+    await made.order(card, Kind.LIST_PROFILES)
+    assert await made.poll(card) is not None
+    error = bytes.fromhex("BF5113A211800F65696D2E6578616D706C652E636F6D")
+    await made.provide(card, error)
+    told = [t for t in await history(database, card) if t.entry.what == "result.unsigned"]
+    assert len(told) == 1
+    assert told[0].meaning is not None
+    assert "anybody could have sent" in told[0].meaning.means
+
+
 async def test_pages_give_every_entry_once_in_order(database: Database) -> None:
     _, card, _ = await switched(database)
     timelines, before = Timelines(database.pool(DbRole.OPERATOR)), END

@@ -13,14 +13,16 @@ from eim.store import Db
 Source = Literal["event", "order", "package", "result", "notification", "audit"]
 
 # Each part gives its own newest rows, so one page costs the same however long the past is. What the eIM orders by
-# itself has no event, a hand-out has its audit record only, and a notification's row says more than its event.
+# itself has no event, a hand-out has its audit record only; the rows of results, notifications and onboardings say
+# more than their events.
 # The rank tells apart what one transaction did at one time, cause before effect.
 _PAGE: Final = """
     (SELECT e.at, 6 AS rank, e.id, CASE WHEN e.kind = 'operation.accepted' THEN 'order' ELSE 'event' END AS source,
             e.kind AS what, e.data
        FROM events e
       WHERE e.bucket = $1 AND e.eid = $2 AND e.tenant = $3 AND (e.at, 6, e.id) < ($5, $6, $7)
-        AND e.kind NOT IN ('notification.stored', 'euicc.onboarded')
+        AND e.kind NOT IN ('euicc.onboarded', 'notification.stored', 'download.reported', 'result.unsigned',
+                           'result.refused', 'result.foreign')
       ORDER BY e.at DESC, e.id DESC LIMIT $8)
     UNION ALL
     (SELECT o.created_at, 1, o.id, 'order', 'operation.accepted',
@@ -44,7 +46,8 @@ _PAGE: Final = """
       WHERE o.bucket = $1 AND o.eid = $2 AND o.tenant = $3 AND (a.at, 3, a.id) < ($5, $6, $7)
       ORDER BY a.at DESC, a.id DESC LIMIT $8)
     UNION ALL
-    (SELECT r.received_at, 4, r.id, 'result', 'result.' || r.verdict,
+    (SELECT r.received_at, 4, r.id, 'result',
+            'result.' || CASE WHEN r.kind IN ('data', 'trigger') THEN r.kind ELSE r.verdict END,
             jsonb_build_object('kind', r.kind, 'operation', r.operation, 'counter', r.counter, 'seq', r.seq_number,
                                'form', r.form, 'coding', r.coding, 'late', r.late, 'note', r.note,
                                'octets', length(r.octets))
