@@ -57,8 +57,10 @@ def _kinds(values: Any) -> Iterator[type[EimError]]:
 
 
 def _problem(kind: type[EimError]) -> Problem:
-    """What `web.problems` makes of an error of this kind; some kinds carry a second value."""
-    return problems.problem_of(kind("") if kind.__init__ is Exception.__init__ else kind("", ()))
+    """What `web.problems` makes of an error of this kind; some kinds carry a value of their own."""
+    if kind.__init__ is Exception.__init__:
+        return problems.problem_of(kind(""))
+    return problems.problem_of(kind(1) if kind is errors.RateLimited else kind("", ()))
 
 
 def _meaning(kind: type[EimError]) -> str:
@@ -75,7 +77,7 @@ def _routes() -> Iterator[str]:
     yield "| --- | --- | --- |"
     for path, methods in sorted(document["paths"].items()):
         for method, operation in methods.items():
-            scope = re.search(r"`([^`]+)`", operation["description"])
+            scope = re.search(r"`([^`]+)`", operation.get("description", ""))
             yield f"| `{method.upper()} {path}` | {f'`{scope[1]}`' if scope else ''} | {operation['summary']} |"
 
 
