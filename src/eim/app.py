@@ -31,7 +31,7 @@ from eim.services.sealing import Sealer
 from eim.services.traces import Sweeper
 from eim.services.waiting import Waiters
 from eim.services.worker import Worker, WorkerRules
-from eim.store import Db, audit, identities, migrate
+from eim.store import Db, audit, health, identities, migrate
 from eim.store.connect import DbRole, Pool, acquire, open_pool
 from eim.store.identities import NewIdentity
 from eim.web.connections import Polled
@@ -210,12 +210,24 @@ async def _pool(config: Config, role: DbRole, size: int, stop: asyncio.Event) ->
     until = time.monotonic() + _PATIENCE
     while True:
         try:
-            return await open_pool(_dsn(config, role), role, config.database.schema, size)
+            pool = await open_pool(_dsn(config, role), role, config.database.schema, size)
+            await _check_standby(config, pool)
+            return pool
         except Unavailable as error:
             if stop.is_set() or time.monotonic() > until:
                 raise
             _log.warning("database.awaited", why=error.code)
             await asyncio.sleep(_TRY_AGAIN)
+
+
+async def _check_standby(config: Config, pool: Pool) -> None:
+    """Raises BadConfiguration where commits must wait for a standby and don't."""
+    if config.database.require_synchronous_standby:
+        async with acquire(pool) as db:
+            fault = health.standby_fault(await health.replication(db))
+        if fault:
+            await _close(pool)
+            raise BadConfiguration(f"database.require_synchronous_standby: {fault}: set it up, or take the setting away")
 
 
 async def _close(pool: Pool) -> None:

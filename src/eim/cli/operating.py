@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from eim.cli.doctor import doctor
 from eim.cli.remove import remove
 
-OPERATING: Final = (remove,)
+OPERATING: Final = (doctor, remove)
