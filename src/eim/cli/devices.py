@@ -1,21 +1,14 @@
 """`eim devices`: onboard eUICCs, list them, look at one."""
 
-from pathlib import Path
-from typing import Final
-
 import click
 import msgspec
 from msgspec import UNSET
 from rich.table import Table
 
 from eim import api
-from eim.cli.imports import Numbered, read_euiccs
+from eim.cli.onboarding import convert, import_file, unknown
 from eim.cli.server import say, server_options, table, target_here
-from eim.client import Client, ServerRefused
-from eim.errors import InvalidLines
-
-_BATCH: Final = 10_000  # eUICCs a request
-_ON_ERROR: Final[dict[bool, api.OnErrorName]] = {True: "skip", False: "refuse"}  # by --skip
+from eim.client import Client
 
 
 @click.group()
@@ -36,24 +29,6 @@ def add(eids: tuple[str, ...], label: str | None, tags: tuple[str, ...], *, allo
     new = api.NewEuiccs(euiccs, allow_invalid_check_digits=allow_invalid_check_digits)
     done = target.run(lambda client: client.add_euiccs(new))
     say(target, done, lambda: f"{done.accepted} onboarded: they are introduced at their next call")
-
-
-@devices.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--skip", is_flag=True, help="Take the good lines and report the bad; otherwise one bad line stops it.")
-@click.option("--allow-invalid-check-digits", is_flag=True, help="Take EIDs whose check digits are wrong (test cards).")
-@server_options
-def import_file(file: Path, *, skip: bool, allow_invalid_check_digits: bool) -> None:
-    """Onboard what a file lists: CSV with a heading, or one JSON object a line.
-
-    Columns: eid, label, tags (separated by ;), identity, association_token, counter, euicc_certificate,
-    eum_certificate, unverifiable. Only eid is needed. A file of more than 10,000 lines goes in several parts.
-    """
-    target = target_here()
-    lines = read_euiccs(file)
-    frame = api.NewEuiccs((), _ON_ERROR[skip], allow_invalid_check_digits)
-    done = target.run(lambda client: _import(client, lines, frame))
-    say(target, done, lambda: _imported(done))
 
 
 @devices.command("list")
@@ -125,28 +100,6 @@ class Shown(msgspec.Struct, frozen=True):
     events: tuple[api.EventView, ...]
 
 
-async def _import(client: Client, lines: tuple[Numbered, ...], frame: api.NewEuiccs) -> api.Onboarded:
-    """Send the lines in parts; line numbers become those of the file again."""
-    eids: list[str] = []
-    bad: list[api.BadLine] = []
-    for start in range(0, len(lines), _BATCH):
-        part = lines[start : start + _BATCH]
-        try:
-            done = await client.add_euiccs(msgspec.structs.replace(frame, euiccs=tuple(each.new for each in part)))
-        except ServerRefused as refusal:
-            found = [(part[each.line - 1].line, each.detail) for each in refusal.problem.bad_lines]
-            done_before = f" ({len(eids)} of the lines before are onboarded)" if eids else ""
-            raise InvalidLines(f"{refusal}{done_before}", found) from None
-        eids += done.eids
-        bad += [api.BadLine(part[each.line - 1].line, each.detail) for each in done.bad_lines]
-    return api.Onboarded(len(eids), tuple(eids), tuple(bad))
-
-
-def _imported(done: api.Onboarded) -> str:
-    bad = [f"line {each.line}: {each.detail}" for each in done.bad_lines]
-    return "\n".join([f"{done.accepted} onboarded, {len(bad)} lines passed over", *bad])
-
-
 def _shown(shown: Shown) -> Table:
     euicc, association, head = shown.euicc.euicc, shown.euicc.association, shown.euicc.mailbox
     rows: list[tuple[object, object]] = [
@@ -170,3 +123,7 @@ def _shown(shown: Shown) -> Table:
 def _happened(event: api.EventView) -> str:
     said = ", ".join(f"{name} {value}" for name, value in event.data.items() if value is not None)
     return f"{event.at.astimezone():%Y-%m-%d %H:%M:%S} {event.kind}" + (f": {said}" if said else "")
+
+
+for _command in (import_file, convert, unknown):
+    devices.add_command(_command)

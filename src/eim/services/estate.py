@@ -13,9 +13,10 @@ from eim.domain.ids import Eid, Iccid, TenantId, bucket_of, format_eid
 from eim.domain.operation import State
 from eim.errors import NotFound
 from eim.services.tokens import Caller
-from eim.store import euiccs, events, operations, profiles
+from eim.store import euicc_pages, euiccs, events, operations, profiles
 from eim.store.connect import Pool, listing, transaction
-from eim.store.euiccs import Filter, Listed, Seen
+from eim.store.euicc_pages import Filter, Listed
+from eim.store.euiccs import Seen
 from eim.store.events import Happened
 from eim.store.profiles import Found
 
@@ -46,7 +47,7 @@ class EstateReader:
     async def page(self, caller: Caller, wanted: Filter, after: tuple[datetime, Eid], limit: int) -> tuple[Listed, ...]:
         """The eUICCs behind `after`, oldest first."""
         async with listing(self._pool, caller.tenant) as db:
-            return await euiccs.page(db, caller.tenant, wanted, after, limit)
+            return await euicc_pages.page(db, caller.tenant, wanted, after, limit)
 
     async def read(self, caller: Caller, eid: Eid) -> Seen:
         """Everything known of one. Raises NotFound."""

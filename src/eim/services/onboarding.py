@@ -7,14 +7,25 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final, TypeAlias
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from eim.domain.event import Happening
-from eim.domain.ids import Eid, TenantId, bucket_of, derive_operation_id, eid_check_digits_hold, format_eid, parse_eid
+from eim.domain.ids import (
+    Eid,
+    IdentityId,
+    TenantId,
+    bucket_of,
+    derive_operation_id,
+    eid_check_digits_hold,
+    format_eid,
+    parse_eid,
+)
 from eim.domain.operation import Kind, Priority
 from eim.errors import Conflict, EimError, InvalidLines, InvalidRequest
 from eim.protocol.trust import TrustedEuicc
+from eim.services.limits import make_room_for_euiccs
 from eim.services.lines import OnError, Problem, Problems, answered_before, name_duplicates, read_eids, remember
 from eim.services.tokens import Caller
 from eim.store import Db, audit, euiccs, events, operations
@@ -26,6 +37,8 @@ from eim.store.operations import Line, Terms
 from eim.store.orders import Repeat
 
 _INTRODUCTION: Final = (Kind.DATA_REQUEST, Kind.LIST_PROFILES)  # in this order: signing needs what the first brings
+
+HIGHEST_COUNTER: Final = 8_388_607  # a counterValue is at most this
 
 # (eUICC certificate, EUM certificate), both DER -> what they prove. Raises UntrustedCertificate.
 CheckCertificates: TypeAlias = Callable[[bytes, bytes], TrustedEuicc]
@@ -39,7 +52,10 @@ class Candidate(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     identity: str | None = None  # an eimId; None: the tenant's only one
     association_token: int | None = None
-    counter: int | None = None  # the last one used; None: the identity's initial one
+    counter: int | None = None  # the last one used; None: the initial one
+    initial_counter: int | None = None  # the counterValue the card was given with the association; None: the identity's
+    group: str | None = None
+    time_zone: str | None = None  # a name of the IANA database
     euicc_certificate: str | None = None  # PEM, or DER as base64
     eum_certificate: str | None = None
     unverifiable: bool = False
@@ -55,6 +71,9 @@ class Rules(msgspec.Struct, frozen=True):
 
     check_digits: CheckDigits = CheckDigits.REQUIRED
     on_error: OnError = OnError.REFUSE
+    counter_margin: int = (
+        0  # added to a counter that another eIM used: what it sealed after it was asked is passed over
+    )
 
 
 class Onboarded(msgspec.Struct, frozen=True):
@@ -62,6 +81,16 @@ class Onboarded(msgspec.Struct, frozen=True):
 
     eids: tuple[Eid, ...]
     problems: tuple[Problem, ...]
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """Lines that were looked at as far as that goes without the database. What is wrong with them is in `problems`."""
+
+    candidates: Sequence[Candidate]
+    eids: Sequence[Eid | None]
+    proven: "dict[int, _Proof]"
+    rules: Rules
+    problems: Problems
 
 
 class Onboarding:
@@ -84,23 +113,34 @@ class Onboarding:
         self, caller: Caller, candidates: Sequence[Candidate], rules: Rules, repeat: Repeat | None
     ) -> Onboarded:
         """Onboard a list in one transaction: all of it, or (OnError.SKIP) its good lines. Raises InvalidLines."""
-        problems, control = Problems(), uuid4()
-        eids = _read(candidates, rules.check_digits, problems)
-        proven = await asyncio.to_thread(_prove, candidates, eids, self._check_certificates, problems)
+        prepared, control = await self.prepare(candidates, rules), uuid4()
         async with transaction(self._pool, tenant=caller.tenant) as db:
             before = await answered_before(db, caller.tenant, repeat, control, Onboarded)
             if before is not None:
                 return before
-            identities = await euiccs.identities(db, caller.tenant)
-            newcomers = _newcomers(candidates, eids, proven, identities, problems)
-            new = await _insert(db, caller.tenant, newcomers, problems)
-            done = Onboarded(
-                tuple(n.eid for n in newcomers.values() if n.eid in new),
-                problems.settle(rules.on_error, len(candidates)),
-            )
-            await _introduce(db, caller, control, [n for n in newcomers.values() if n.eid in new])
+            new, problems = await place(db, caller, control, prepared)
+            done = Onboarded(new, problems.settle(rules.on_error, len(candidates)))
             await remember(db, caller.tenant, repeat, done)
         return done
+
+    async def prepare(self, candidates: Sequence[Candidate], rules: Rules) -> Prepared:
+        """Read the lines and check their certificates, outside of any transaction."""
+        problems = Problems()
+        eids = _read(candidates, rules.check_digits, problems)
+        proven = await asyncio.to_thread(_prove, candidates, eids, self._check_certificates, problems)
+        return Prepared(candidates, eids, proven, rules, problems)
+
+
+async def place(db: Db, caller: Caller, control: UUID, prepared: Prepared) -> tuple[tuple[Eid, ...], Problems]:
+    """Insert the good lines with all that belongs to a new eUICC; who is new, and what is wrong with the others."""
+    problems = prepared.problems.copy()
+    identities = await euiccs.identities(db, caller.tenant)
+    newcomers = _newcomers(prepared, identities, problems)
+    await make_room_for_euiccs(db, caller.tenant, len(newcomers))
+    new = await _insert(db, caller.tenant, newcomers, problems)
+    inserted = [each for each in newcomers.values() if each.eid in new]
+    await _introduce(db, caller, control, inserted)
+    return tuple(each.eid for each in inserted), problems
 
 
 class _Proof(msgspec.Struct, frozen=True):
@@ -167,25 +207,44 @@ def _der(text: str) -> bytes:
         raise InvalidRequest("a certificate is given as PEM, or as its DER in base64") from None
 
 
-def _newcomers(
-    candidates: Sequence[Candidate],
-    eids: Sequence[Eid | None],
-    proven: dict[int, _Proof],
-    identities: Sequence[Identity],
-    problems: Problems,
-) -> dict[int, Newcomer]:
+def _newcomers(prepared: Prepared, identities: Sequence[Identity], problems: Problems) -> dict[int, Newcomer]:
     """The good lines as rows, by position."""
     newcomers = {}
-    for position, (candidate, eid) in enumerate(zip(candidates, eids, strict=True)):
+    for position, (candidate, eid) in enumerate(zip(prepared.candidates, prepared.eids, strict=True)):
         if eid is None or problems.has(position):
             continue
         try:
             identity = _identity(identities, candidate.identity)
+            counter = _counter(candidate, identity, prepared.rules.counter_margin)
+            _check_time_zone(candidate.time_zone)
         except EimError as error:
             problems.add(position, error)
             continue
-        newcomers[position] = _newcomer(candidate, eid, proven.get(position), identity)
+        newcomers[position] = _newcomer(candidate, eid, prepared.proven.get(position), (identity.id, counter))
     return newcomers
+
+
+def _counter(candidate: Candidate, identity: Identity, margin: int) -> int:
+    """What the first package's counter will be above. Raises InvalidRequest where there is no room left."""
+    initial = identity.initial_counter if candidate.initial_counter is None else candidate.initial_counter
+    if candidate.counter is None:
+        return initial
+    if candidate.initial_counter is not None and candidate.counter < candidate.initial_counter:
+        raise InvalidRequest("'counter' is below 'initial_counter', where counting began: one of the two is wrong")
+    if candidate.counter + margin > HIGHEST_COUNTER:
+        raise InvalidRequest(
+            f"counter {candidate.counter} and a margin of {margin} are above {HIGHEST_COUNTER:,}, where counters end: "
+            "take a smaller margin, or renew the association at the eIM that has it"
+        )
+    return candidate.counter + margin
+
+
+def _check_time_zone(name: str | None) -> None:
+    try:
+        if name is not None:
+            ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidRequest(f"there is no time zone {name!r}: give a name like Europe/Berlin") from None
 
 
 def _identity(identities: Sequence[Identity], eim_id: str | None) -> Identity:
@@ -200,16 +259,17 @@ def _identity(identities: Sequence[Identity], eim_id: str | None) -> Identity:
     raise InvalidRequest(f"'identity' names one of these eimIds: {names}")
 
 
-def _newcomer(candidate: Candidate, eid: Eid, proof: _Proof | None, identity: Identity) -> Newcomer:
+def _newcomer(candidate: Candidate, eid: Eid, proof: _Proof | None, start: tuple[IdentityId, int]) -> Newcomer:
+    """start  which identity it is associated with, and the last counter used"""
     trusted = proof.trusted if proof else None
     return Newcomer(
         bucket=bucket_of(eid),
         eid=eid,
-        identity=identity.id,
+        identity=start[0],
         label=candidate.label,
         tags=candidate.tags,
         introduced=trusted is not None and candidate.association_token is not None,
-        counter=identity.initial_counter if candidate.counter is None else candidate.counter,
+        counter=start[1],
         token=candidate.association_token,
         unverifiable=candidate.unverifiable,
         euicc_certificate=proof.euicc if proof else None,
@@ -217,6 +277,8 @@ def _newcomer(candidate: Candidate, eid: Eid, proof: _Proof | None, identity: Id
         curve=trusted.public_key.curve.value if trusted else None,
         public_key=trusted.public_key.point if trusted else None,
         ci_key_id=trusted.ci_key_id if trusted else None,
+        group=candidate.group,
+        time_zone=candidate.time_zone,
     )
 
 

@@ -11,6 +11,7 @@ from eim.domain.ids import Bucket, Eid, bucket_of, eid_check_digits_hold
 from eim.errors import DatabaseUnavailable
 from eim.protocol.esipa import NO_PACKAGE, Poll, package_answer, poll_error
 from eim.services.ports import Clock
+from eim.services.strangers import Strangers
 from eim.services.traces import Exchange, Tracer
 from eim.services.waiting import Waiters
 from eim.store import associations, audit, events, mailbox, requests
@@ -46,13 +47,19 @@ class Polls:
         async with acquire(self._pool) as db:
             look = await mailbox.look(db, bucket, eid)
         if look is None:
-            return self._unknown if eid_check_digits_hold(eid) else poll_error(_INVALID_EID)
+            return self._answer_stranger(eid, peer)
         came_at = self._clock()
         self._seen.note(bucket, eid, came_at)
         answer = await self._answer(bucket, eid, poll, look)
         if look.traced:
             await self._tracer.keep(bucket, eid, peer, Exchange(poll.raw, came_at, answer, self._clock()))
         return answer
+
+    def _answer_stranger(self, eid: Eid, peer: str) -> bytes:
+        if not eid_check_digits_hold(eid):
+            return poll_error(_INVALID_EID)
+        self._seen.strangers.note(eid, peer)
+        return self._unknown
 
     async def _answer(self, bucket: Bucket, eid: Eid, poll: Poll, look: Look) -> bytes:
         asked = await self._record(bucket, eid, poll, look)
@@ -97,10 +104,14 @@ class Polls:
 
 
 class Seen:
-    """Guards the buffer of last-seen times: written in bulk, never one row a poll. A crash loses two seconds."""
+    """Guards the buffer of last-seen times: written in bulk, never one row a poll. A crash loses two seconds.
+
+    `strangers` are those whom nobody onboarded: they have no row that could say when they were seen.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self.strangers = Strangers(pool)
         self._at: dict[tuple[Bucket, Eid], datetime] = {}
 
     def note(self, bucket: Bucket, eid: Eid, at: datetime) -> None:

@@ -8,8 +8,9 @@ from uuid import UUID
 import msgspec
 from asyncpg import Record as Row
 
-from eim.domain.ids import Bucket, Eid, Iccid, IdentityId, TenantId
+from eim.domain.ids import Bucket, Eid, IdentityId, TenantId
 from eim.store import Db
+from eim.store.euicc_pages import Listed, listed_in
 
 _CHUNK: Final = 10_000  # eUICCs a statement: each ends well before the connection's command timeout
 
@@ -33,7 +34,8 @@ _INSERT: Final = """
                   $9::bigint[], $10::boolean[], $11::bytea[], $12::bytea[], $13::text[], $14::bytea[], $15::bytea[],
                   $16::text[], $17::text[])
         AS u (bucket, eid, identity, label, tags, introduced, counter,
-              token, unverifiable, euicc_certificate, eum_certificate, curve, public_key, ci_key_id, group_name, time_zone)
+              token, unverifiable, euicc_certificate, eum_certificate, curve, public_key, ci_key_id, group_name,
+              time_zone)
         ON CONFLICT (bucket, eid) DO NOTHING
  RETURNING bucket, eid
 """
@@ -43,7 +45,8 @@ _INSERT_HEADS: Final = """
 """
 _INSERT_TAGS: Final = """
     INSERT INTO euicc_tags (bucket, eid, tag, tenant, created_at)
-    SELECT u.bucket, u.eid, u.tag, $1, now() FROM unnest($2::smallint[], $3::bytea[], $4::text[]) AS u (bucket, eid, tag)
+    SELECT u.bucket, u.eid, u.tag, $1, now()
+      FROM unnest($2::smallint[], $3::bytea[], $4::text[]) AS u (bucket, eid, tag)
         ON CONFLICT (bucket, eid, tag) DO NOTHING
 """
 # Locks of many rows are taken bucket by bucket, and within one by EID: two orders never wait for each other.
@@ -67,6 +70,7 @@ _EVERY: Final = "SELECT eid FROM euiccs WHERE tenant = $1"
 _TAGGED: Final = "SELECT eid FROM euicc_tags WHERE tenant = $1 AND tag = $2"
 _READ: Final = """
     SELECT e.bucket, e.eid, e.created_at, e.label, e.tags, e.introduced_at, e.speaks, e.last_seen_at, e.inventory_at,
+           e.group_name, e.time_zone,
            (SELECT p.service_provider FROM profiles p
              WHERE p.bucket = e.bucket AND p.eid = e.eid AND p.state = 'enabled' LIMIT 1) AS carrier,
            i.eim_id, e.counter, e.association_token, e.token_proven, e.signature_form, e.signature_coding,

@@ -10,7 +10,7 @@ from eim.services.estate import EstateReader
 from eim.services.lines import OnError
 from eim.services.onboarding import Candidate, CheckDigits, Onboarding, Rules
 from eim.services.tokens import Scope
-from eim.store.euiccs import Filter
+from eim.store.euicc_pages import Filter
 from eim.web import views
 from eim.web.endpoints import Call, Endpoint, Route, endpoint
 from eim.web.pages import FIRST, LAST, Listing, Place, filters_of, read, split, write
@@ -111,6 +111,7 @@ def _filter(query: api.EuiccQuery) -> Filter:
         plmn=bytes.fromhex(query.plmn) if query.plmn is not None else None,
         iccid=parse_iccid(query.iccid) if query.iccid is not None else None,
         busy=query.busy,
+        group=query.group,
     )
 
 
@@ -125,4 +126,7 @@ def _candidate(line: api.NewEuicc) -> Candidate:
         euicc_certificate=line.euicc_certificate,
         eum_certificate=line.eum_certificate,
         unverifiable=line.unverifiable,
+        initial_counter=line.initial_counter,
+        group=line.group,
+        time_zone=line.time_zone,
     )

@@ -6,7 +6,8 @@ from eim.services.caring import version_of
 from eim.services.lines import Problem
 from eim.services.operations import Accepted, Progress
 from eim.services.previewing import Preview
-from eim.store.euiccs import Head, Listed, Seen
+from eim.store.euicc_pages import Listed
+from eim.store.euiccs import Head, Seen
 from eim.store.events import Happened
 from eim.store.operations import Operation
 from eim.store.profiles import Found
@@ -27,6 +28,8 @@ def entry(listed: Listed) -> api.EuiccEntry:
         introduced_at=listed.introduced_at,
         last_seen_at=listed.last_seen_at,
         inventory_at=listed.inventory_at,
+        group=listed.group,
+        time_zone=listed.time_zone,
     )
 
 

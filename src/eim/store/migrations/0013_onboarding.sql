@@ -75,7 +75,7 @@ CREATE TABLE unknown_callers (
     first_seen_at timestamptz NOT NULL DEFAULT now(),
     last_seen_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX unknown_callers_listed ON unknown_callers (polls DESC, eid);
+CREATE INDEX unknown_callers_listed ON unknown_callers ((-polls), eid);
 ALTER TABLE unknown_callers ENABLE ROW LEVEL SECURITY;
 CREATE POLICY installation ON unknown_callers TO eim_operator
     USING (NULLIF(current_setting('eim.tenant', true), '')::smallint = 1);
@@ -106,3 +106,10 @@ AS $body$
 $body$;
 REVOKE ALL ON FUNCTION note_unknown_callers(smallint[], bytea[], text[], bigint[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION note_unknown_callers(smallint[], bytea[], text[], bigint[]) TO eim_device;
+
+-- Pages by a filter that few pass, in the list's order. None holds a column that a poll writes: such an update touches
+-- no index.
+CREATE INDEX euiccs_labelled ON euiccs (tenant, label text_pattern_ops) WHERE label IS NOT NULL;
+CREATE INDEX euiccs_by_speaks ON euiccs (tenant, speaks, created_at, eid);
+CREATE INDEX euiccs_unverifiable ON euiccs (tenant, created_at, eid) WHERE unverifiable;
+CREATE INDEX euiccs_by_plmn ON euiccs (tenant, plmn, created_at, eid) WHERE plmn IS NOT NULL;
