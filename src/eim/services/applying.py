@@ -18,7 +18,7 @@ from eim.store.work import Asked, Doubtful, Ending
 
 async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
     """Apply one verified EuiccPackageResultSigned to the operation that its package carried."""
-    asked = await work.read(visit.db, visit.bucket, package.operation)
+    asked = package.carried
     if asked is None:
         return
     codes = [Code(r.kind, r.code) for r in result.data.results]

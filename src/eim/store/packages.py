@@ -11,6 +11,7 @@ from asyncpg import Record
 from eim.domain.euicc import Speaks
 from eim.domain.ids import Bucket, Eid, IdentityId, TenantId, TransactionId
 from eim.store import Db
+from eim.store.work import Asked
 
 _INSERT: Final = """
     INSERT INTO packages (bucket, eid, number, operation, identity, counter, transaction, token, speaks, sealed, gate,
@@ -25,13 +26,18 @@ _AUDIT: Final = """
       FROM unnest($1::smallint[], $2::smallint[], $3::uuid[], $4::bigint[], $5::integer[], $6::bytea[])
         AS u (bucket, tenant, operation, number, counter, sealed)
 """
+# A result needs the package and the operation that it carried: one round trip for both.
 _BY_TRANSACTION: Final = """
-    SELECT number, operation, counter, transaction, token, speaks, sealed, state FROM packages
-     WHERE bucket = $1 AND eid = $2 AND transaction = $3 AND counter IS NOT DISTINCT FROM $4
+    SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state,
+           o.id, o.kind, o.iccid, o.rollback, o.state AS stands, o.doubt, o.outcome, o.tag_list, o.order_id
+      FROM packages p LEFT JOIN operations o ON o.bucket = p.bucket AND o.id = p.operation
+     WHERE p.bucket = $1 AND p.eid = $2 AND p.transaction = $3 AND p.counter IS NOT DISTINCT FROM $4
 """
 _BY_COUNTER: Final = """
-    SELECT number, operation, counter, transaction, token, speaks, sealed, state FROM packages
-     WHERE bucket = $1 AND eid = $2 AND counter = $3
+    SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state,
+           o.id, o.kind, o.iccid, o.rollback, o.state AS stands, o.doubt, o.outcome, o.tag_list, o.order_id
+      FROM packages p LEFT JOIN operations o ON o.bucket = p.bucket AND o.id = p.operation
+     WHERE p.bucket = $1 AND p.eid = $2 AND p.counter = $3
 """
 _DATA_REQUEST: Final = """
     SELECT number, operation, counter, transaction, token, speaks, sealed, state FROM packages
@@ -81,6 +87,7 @@ class Package(msgspec.Struct, frozen=True):
     speaks: str
     sealed: bytes
     state: str
+    carried: Asked | None = None  # the operation as it stands, where the package was looked up for a result
 
 
 async def insert(db: Db, sealed: Sequence[Sealed]) -> None:
@@ -118,8 +125,8 @@ async def of_result(
     if not 0 <= counter <= _HIGHEST:
         return None
     if transaction is None:
-        return _package(await db.fetchrow(_BY_COUNTER, bucket, eid, counter))
-    return _package(await db.fetchrow(_BY_TRANSACTION, bucket, eid, transaction, counter))
+        return _with_operation(await db.fetchrow(_BY_COUNTER, bucket, eid, counter))
+    return _with_operation(await db.fetchrow(_BY_TRANSACTION, bucket, eid, transaction, counter))
 
 
 async def of_data(db: Db, bucket: Bucket, eid: Eid, transaction: TransactionId) -> Package | None:
@@ -147,6 +154,14 @@ async def owner_of_foreign(db: Db, transaction: TransactionId) -> tuple[Bucket, 
 async def note_foreign(db: Db, bucket: Bucket, eid: Eid, transaction: TransactionId) -> None:
     """Remember whose an id is that doesn't carry its bucket."""
     await db.execute(_NOTE_FOREIGN, transaction, bucket, eid)
+
+
+def _with_operation(row: Record | None) -> Package | None:
+    package = _package(row)
+    if row is None or package is None or row["id"] is None:
+        return package
+    carried = msgspec.convert({**row, "state": row["stands"]}, Asked)
+    return msgspec.structs.replace(package, carried=carried)
 
 
 def _package(row: Record | None) -> Package | None:
