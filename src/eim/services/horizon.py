@@ -4,11 +4,17 @@ An event draws its turn when it is inserted, and its transaction has an id by th
 later every transaction has ended that had an id at that time, all events up to N that there will ever be are there.
 """
 
+import asyncio
+import time
 from collections import deque
+from typing import Final
 
 import msgspec
 
 from eim.store import Db, events
+
+
+_LOOK_AGAIN_S: Final = 0.02
 
 
 class _Sample(msgspec.Struct, frozen=True):
@@ -36,3 +42,10 @@ class Horizon:
         if len(self._samples) > 1 and self._samples[-1].turn == self._samples[-2].turn:
             self._samples.pop()  # the older sample of the same turn is safe no later
         return self._safe
+
+    async def caught_up(self, db: Db, patience: float) -> int:
+        """As `safe`, but waits up to `patience` seconds until all is safe that has happened when it is asked."""
+        turn, until = await events.last_turn(db), time.monotonic() + patience
+        while (safe := await self.safe(db)) < turn and time.monotonic() < until:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return safe

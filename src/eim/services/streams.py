@@ -17,6 +17,7 @@ from eim.store.connect import Pool, acquire, transaction
 from eim.store.events import Told, Wanted
 
 _A_LOOK: Final = 500  # events
+_PATIENCE_S: Final = 1.0  # seconds that a read waits for transactions under way
 _EVERY_S: Final = 1.0  # seconds between two looks of one stream that has caught up
 
 
@@ -55,7 +56,7 @@ class EventReader:
     async def page(self, caller: Caller, wanted: Wanted, place: int, limit: int) -> Batch:
         """At most `limit` events behind `place`, oldest first: none that a transaction under way could yet overtake."""
         async with acquire(self._pool) as db:
-            safe = await self._horizon.safe(db)
+            safe = await self._horizon.caught_up(db, _PATIENCE_S)
         if safe <= place:
             return Batch((), place, whole=True)
         async with transaction(self._pool, tenant=caller.tenant) as db:

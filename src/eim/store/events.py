@@ -49,8 +49,11 @@ _AFTER: Final = """
 """
 _TURN_AT: Final = "SELECT min(turn) - 1 FROM events WHERE tenant = $1 AND at >= $2"
 _LAST_TURN: Final = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM event_turns"
+# A snapshot's xmax is behind the newest transaction that has ended; others with ids from there on may be under way.
+# age() counts from there to the transaction counter.
 _RUNNING: Final = """
-    SELECT pg_snapshot_xmin(s)::text::bigint AS oldest, pg_snapshot_xmax(s)::text::bigint AS next
+    SELECT pg_snapshot_xmin(s)::text::bigint AS oldest,
+           pg_snapshot_xmax(s)::text::bigint + age(pg_snapshot_xmax(s)::xid) AS next
       FROM pg_current_snapshot() AS s
 """
 _HINT: Final = "SELECT pg_notify('eim_work', b::text) FROM unnest($1::smallint[]) AS b"
