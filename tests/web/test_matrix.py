@@ -71,7 +71,7 @@ async def test_the_matrix_has_no_leak(table: Table, record_property: Callable[[s
 
 
 async def _right_scope(table: Table, endpoint: Endpoint, client: httpx2.AsyncClient) -> int:
-    """Others' rows and nobody's are answered alike, nothing of the others' is in any answer, and one's own are there."""
+    """Others' rows are answered like nobody's, nothing of the others' is in any answer, and one's own are there."""
     sample = SAMPLES[endpoint.route.name]
     if names_rows(endpoint) and endpoint.route.scope is not Scope.TENANTS:
         others = [await sample.ask(client, endpoint, rows) for rows in (table.other.rows, ABSENT)]
