@@ -300,7 +300,7 @@ ANSWERS = [
     (esipa.poll_error(2), "BF4F03020102"),
     (esipa.acknowledgement((7,), None), "BF5006BF5303800107"),
     (esipa.acknowledgement((7, 300), Speaks.V1_0_1), "BF500ABF5307 800107 8002012C"),
-    (esipa.acknowledgement((), None), "BF50023000"),
+    (esipa.acknowledgement((), None), "BF5003BF5300"),
     (esipa.acknowledgement((), Speaks.V1_2), "BF50023000"),
     (esipa.acknowledgement((), Speaks.V1_0_1), "BF5003BF5300"),
     (esipa.provide_error(4), "BF5003020104"),

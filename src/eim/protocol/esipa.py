@@ -163,10 +163,11 @@ def _provided(value: ProvideEimPackageResult, carrier: Carrier | None, raw: byte
 
 
 def _spoken(value: ProvideEimPackageResult) -> Speaks | None:
-    """The version the shape tells: the EID came with v1.1, and what v1.0.1 alone writes gives it away."""
-    if value.eid is not None:
-        return Speaks.V1_2
+    """The version the shape tells: what came with v1.1 (EID, list, tagged error), and what v1.0.1 alone writes."""
     payload = value.payload
+    tagged = isinstance(payload, ResponseError) and payload.raw[:1] == b"\xa0"
+    if value.eid is not None or value.envelope is Envelope.LIST or tagged:
+        return Speaks.V1_2
     old = value.envelope is Envelope.RETRIEVED
     old = old or (isinstance(payload, ResponseError) and payload.raw[:1] == b"\x02")
     old = old or (isinstance(payload, DataResponse | DataError) and is_v1_0_1(payload.raw))
@@ -207,9 +208,12 @@ def poll_error(code: int) -> bytes:
 
 
 def acknowledgement(seq_numbers: Sequence[int], speaks: Speaks | None) -> bytes:
-    """The answer to a result: the card may forget these, so give it only once they are stored."""
+    """The answer to a result: the card may forget these, so give it only once they are stored.
+
+    With nothing to acknowledge it is emptyResponse; where the version is not known, an empty list, which all decode.
+    """
     if not seq_numbers:
-        return _EMPTY_V1_0_1 if speaks is Speaks.V1_0_1 else _EMPTY
+        return _EMPTY_V1_0_1 if speaks in (None, Speaks.V1_0_1) else _EMPTY
     return der.wrap(_PROVIDE, der.wrap(_ACKNOWLEDGE, b"".join(map(_SEQ_NUMBER.write, seq_numbers))))
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -61,17 +61,22 @@ class Sealer:
         self._ahead = ahead  # packages in front of one eUICC, the one that is out included
 
     async def seal(self, eids: Sequence[tuple[Bucket, Eid]], hold: Hold) -> int:
-        """Seal what is due for `eids`, in one transaction; how many packages that made."""
+        """Seal what is due for `eids`, in one transaction; for how many of them there may be more to do at once.
+
+        0: nothing was sealed or taken back, so looking again at once would find the same.
+        """
         async with transaction(self._pool) as db:
             await hold(db, [bucket for bucket, _ in eids])
             plans = await self._plans(db, eids)
-            for overtaken in (p for p in plans if p.overtaken):
-                await _take_back(db, overtaken)
-            made = await self._make(db, [p for p in plans if p.seal])
+            overtaken = [p for p in plans if p.overtaken]
+            for each in overtaken:
+                await _take_back(db, each)
+            allocated = await self._allocate(db, [p for p in plans if p.seal])
+            made = await self._make(db, plans, allocated)
             if made:
                 await packages.insert(db, made)
                 await mailbox.raise_heads(db, sorted({(s.bucket, s.eid) for s in made}))
-        return len(made)
+        return len(overtaken) + len(allocated)
 
     async def _plans(self, db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> list[Plan]:
         opened = await work.open_operations(db, eids)
@@ -80,9 +85,13 @@ class Sealer:
             for (bucket, eid), operations in groupby(opened, key=lambda o: (o.bucket, o.eid))
         ]
 
-    async def _make(self, db: Db, plans: Sequence[Plan]) -> list[Sealed]:
+    async def _allocate(self, db: Db, plans: Sequence[Plan]) -> dict[tuple[Bucket, Eid], Allocated]:
         wanted = [(p.bucket, p.eid, sum(o.kind in SIGNED for o in p.seal), len(p.seal)) for p in plans]
-        allocated = {(a.bucket, a.eid): a for a in await associations.allocate(db, wanted)}
+        return {(a.bucket, a.eid): a for a in await associations.allocate(db, wanted)}
+
+    async def _make(
+        self, db: Db, plans: Sequence[Plan], allocated: Mapping[tuple[Bucket, Eid], Allocated]
+    ) -> list[Sealed]:
         # The rows are locked only now: a plan that a result or an order overtook meanwhile waits for the next round.
         hold_good = {(p.bucket, p.eid): p for p in await self._plans(db, list(allocated))}
         ours = [p for p in plans if (p.bucket, p.eid) in allocated and hold_good.get((p.bucket, p.eid)) == p]

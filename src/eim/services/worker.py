@@ -66,23 +66,20 @@ class Worker:
             await self._asking.expire(each, self._leasing.hold)
         async with acquire(self._pool) as db:
             due = await work.due(db, buckets, self._rules.ahead, self._rules.batch)
-        if due:
-            await self._seal(due)
-        return len(asked) + len(expiring) + len(due)
+        sealed = await self._seal(due) if due else 0
+        return len(asked) + len(expiring) + sealed
 
-    async def _seal(self, due: Sequence[tuple[Bucket, Eid]]) -> None:
+    async def _seal(self, due: Sequence[tuple[Bucket, Eid]]) -> int:
         """Seal a batch; when it can't be, one by one, so that a bad one does not hold up the others."""
         try:
-            made = await self._sealer.seal(sorted(due), self._leasing.hold)
-            _log.debug("worker.sealed", euiccs=len(due), packages=made)
+            return await self._sealer.seal(sorted(due), self._leasing.hold)
         except (LeaseLost, Unavailable, asyncpg.PostgresError):
             raise
         except (EimError, ValueError) as error:
             if len(due) == 1:
                 await self._leave_alone(*due[0], error)
-                return
-            for one in due:
-                await self._seal([one])
+                return 0
+            return sum([await self._seal([one]) for one in due])
 
     async def _leave_alone(self, bucket: Bucket, eid: Eid, error: Exception) -> None:
         _log.error("worker.cannot_seal", eid=format_eid(eid), why=str(error))

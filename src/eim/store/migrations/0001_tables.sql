@@ -78,6 +78,7 @@ CREATE TABLE strays (
     digest bytea NOT NULL UNIQUE, -- SHA-256 of the octets: the same stray again is the same row
     octets bytea NOT NULL -- a message that names nobody, kept as it came
 );
+CREATE INDEX strays_by_age ON strays (received_at);
 
 -- Device data: bucket first.
 CREATE TABLE euiccs (
