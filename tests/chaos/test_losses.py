@@ -24,7 +24,7 @@ from eim.sim.behaviour import Carrier, Naming
 from eim.sim.data import data_response
 from eim.sim.euicc import VirtualEuicc
 from eim.sim.fleet import Fleet, Make
-from eim.sim.https import Line, NoAnswer
+from eim.sim.https import MEDIA_TYPE, PATH, Line, NoAnswer
 from eim.sim.journal import Journal
 from eim.sim.pki import Pki
 from eim.store.connect import DbRole, open_pool
@@ -169,7 +169,7 @@ async def _bring_twice(lossy: Lossy, card: VirtualEuicc, body: bytes) -> None:
         card.remove_notification(seq)
 
 
-async def test_no_request_fails_when_the_device_role_is_told_to_end_under_load(play: Play) -> None:
+async def test_requests_under_way_are_finished_when_the_device_role_is_told_to_end_under_load(play: Play) -> None:
     async def scene(lossy: Lossy) -> None:
         outcomes: Counter[str] = Counter()
         stop = asyncio.Event()
@@ -183,13 +183,31 @@ async def test_no_request_fails_when_the_device_role_is_told_to_end_under_load(p
                 group.create_task(load(lossy.cards[number % len(lossy.cards)]))
             for _ in range(_STOPS):
                 await asyncio.sleep(1.5)
-                await _end_device_role(lossy.running)
+                await _end_in_the_middle_of_a_request(lossy)
             await asyncio.sleep(1.5)
             stop.set()
-        assert set(outcomes) <= {"answered", "refused"}, outcomes
+        # A connection whose request was not read yet is closed, which is how HTTP says that it was not acted on.
+        assert set(outcomes) <= {"answered", "refused", "closed"}, outcomes
+        assert outcomes["closed"] <= _LOAD * _STOPS, outcomes
         assert outcomes["answered"] > 20, outcomes
 
     await play(scene)
+
+
+async def _end_in_the_middle_of_a_request(lossy: Lossy) -> None:
+    """Half a request, SIGTERM, the other half: it is answered."""
+    connection, body = await lossy.line.connect_extra(), _poll(lossy.cards[0])
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    connection._writer.write(head.encode() + body[:5])
+    await asyncio.sleep(0.5)
+    ending = asyncio.create_task(_end_device_role(lossy.running))
+    await asyncio.sleep(0.5)
+    connection._writer.write(body[5:])
+    assert (await asyncio.wait_for(connection._reader.read(12), 10)) == b"HTTP/1.1 200"
+    connection.close()
+    await ending
 
 
 async def _end_device_role(running: Running) -> None:
@@ -209,7 +227,7 @@ async def _attempt(line: Line, body: bytes) -> str:
     try:
         answer = await connection.post(body)
     except NoAnswer:
-        return "broken off"
+        return "closed"
     finally:
         connection.close()
     return "answered" if answer.status == 200 else str(answer.status)

@@ -134,7 +134,7 @@ async def test_nothing_is_lost_or_done_twice_when_everybody_acts_at_once(databas
     report = check(rig.journal.entries)
     states = {row["state"] for row in await rig.rows("operations", card)}
     assert report.sound, (report.twice, report.conflicting, report.repeated)
-    assert report.executed > 20, "too little happened"
+    assert report.executed > 5, "too little happened"
     assert await faults(database.owner(), rig.journal.entries) == []
     assert states <= {"done", "failed", "withdrawn", "expired"}
     made = rig.fleet.cards[0]

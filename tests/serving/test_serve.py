@@ -162,7 +162,7 @@ def test_a_database_that_does_not_answer_is_said_without_its_password(tmp_path: 
 
 def test_a_role_that_cannot_read_its_key_ends_the_whole_with_a_sentence(installation: Installation) -> None:
     serve = installation.serve().up()
-    (key,) = (serve.data / "keys").glob("*.pem")
+    key = serve.data / "keys" / "default.pem"
     key.write_text("no key\n")
     os.kill(serve.roles["worker"], signal.SIGKILL)
     assert serve.process.wait(PATIENCE_S) == 78
@@ -173,7 +173,7 @@ def test_a_role_that_cannot_read_its_key_ends_the_whole_with_a_sentence(installa
 
 def test_a_key_that_cannot_be_read_stops_the_start(installation: Installation) -> None:
     installation.serve().up().end()
-    (key,) = (installation.data / "keys").glob("*.pem")
+    key = installation.data / "keys" / "default.pem"
     key.write_text("no key\n")
     _is_one_sentence(run(installation.data), str(key))
 
