@@ -248,7 +248,7 @@ OLD_DATA = sgp32.encode_data_v1_0_1(DATA.data)
         pytest.param(der.wrap(0xBF50, OLD_DATA), Speaks.V1_0_1, None, id="80 and BF2B in the data"),
         pytest.param(bytes.fromhex("BF5006BF5203810101"), Speaks.V1_0_1, None, id="a bare data error"),
         pytest.param(bytes.fromhex("BF500302017F"), Speaks.V1_0_1, None, id="a bare error"),
-        pytest.param(bytes.fromhex("BF5005A00302017F"), None, None, id="an error in A0"),
+        pytest.param(bytes.fromhex("BF5005A00302017F"), Speaks.V1_2, None, id="an error in A0"),
         pytest.param(
             sgp32.encode(ProvideEimPackageResult(ErrorUnsigned("e"), envelope=Envelope.RETRIEVED)),
             Speaks.V1_0_1,
@@ -256,7 +256,10 @@ OLD_DATA = sgp32.encode_data_v1_0_1(DATA.data)
             id="BF2B beside the result",
         ),
         pytest.param(
-            sgp32.encode(ProvideEimPackageResult(ErrorUnsigned("e"), envelope=Envelope.LIST)), None, None, id="A0 list"
+            sgp32.encode(ProvideEimPackageResult(ErrorUnsigned("e"), envelope=Envelope.LIST)),
+            Speaks.V1_2,
+            None,
+            id="A0 list",
         ),
     ],
 )
