@@ -109,9 +109,10 @@ async def one_connection(database: Database, role: DbRole) -> Pool:
     return await open_pool(database.dsn(role), role, database.schema, 1)
 
 
-async def order_and_seal(database: Database, folder: Path, batch: int) -> None:
-    """A signed listProfileInfo for every eUICC, waiting in its mailbox. `folder` takes the signing key."""
-    await Operations(database.pool(DbRole.OPERATOR)).place(SETUP, Ordering(Kind.LIST_PROFILES, Estate()), None)
+async def order_and_seal(database: Database, folder: Path, count: int, batch: int) -> None:
+    """A signed listProfileInfo for each of the `count` eUICCs, in its mailbox. `folder` takes the signing key."""
+    asked = Ordering(Kind.LIST_PROFILES, Estate(), confirm=count)
+    await Operations(database.pool(DbRole.OPERATOR)).place(SETUP, asked, None)
     keys = KeyStore(folder, Mode.TEST)
     keys.create_identity_key("test")
     pool = database.pool(DbRole.WORKER)

@@ -90,8 +90,9 @@ async def main(wanted: Size) -> None:
     needed = 2 * (wanted.rounds + 1) * wanted.operations + 1  # nobody is handed its package twice
     with tempfile.TemporaryDirectory(prefix="eim-bench-") as folder:
         async with database() as made:
-            fresh = iter(await settle_in(made, max(needed, wanted.euiccs)))
-            await order_and_seal(made, Path(folder), _BATCH)
+            eids = await settle_in(made, max(needed, wanted.euiccs))
+            fresh = iter(eids)
+            await order_and_seal(made, Path(folder), len(eids), _BATCH)
             await vacuum(made)
             await over_https(made, fresh, wanted)
             await in_the_service(made, fresh, wanted)

@@ -43,7 +43,8 @@ class Bench:
         rig, (to, former) = self._rig, self._carriers
         self._carriers = (former, to)
         targets = tuple(Target(format_eid(card.eid)) for card in rig.cards)
-        await rig.operations.place(SETUP, Ordering(Kind.ENABLE, targets, service_provider=to), None)
+        asked = Ordering(Kind.ENABLE, targets, service_provider=to, confirm=len(targets))
+        await rig.operations.place(SETUP, asked, None)
         await rig.work()
         waiting = []
         for card in rig.cards:

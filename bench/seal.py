@@ -74,7 +74,8 @@ class Bench:
         for statement in _FORGET:
             await self._made.owner().execute(statement)
         targets = tuple(Target(format_eid(eid)) for eid in eids)
-        await Operations(self._made.pool(DbRole.OPERATOR)).place(SETUP, Ordering(Kind.LIST_PROFILES, targets), None)
+        asked = Ordering(Kind.LIST_PROFILES, targets, confirm=len(targets))
+        await Operations(self._made.pool(DbRole.OPERATOR)).place(SETUP, asked, None)
         await self._leasing.refresh()
 
     async def seal(self, eids: Sequence[Eid], batch: int) -> Done:
