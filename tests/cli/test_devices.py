@@ -41,7 +41,7 @@ async def test_a_csv_file_is_imported_and_every_bad_line_is_named(eim: Eim, tmp_
     assert "1 onboarded, 2 lines passed over" in some.output
     assert "line 3:" in some.output
     assert "line 4:" in some.output
-    bad = [json.loads(line) for line in report.read_text().splitlines()]
+    bad = [json.loads(line) for line in (tmp_path / "bad.ndjson").read_text().splitlines()]
     assert [(each["line"], each["code"]) for each in bad] == [(3, "invalid-eid"), (4, "invalid-request")]
     row = await database.owner().fetchrow("SELECT label, tags, counter FROM euiccs")
     assert row is not None

@@ -13,6 +13,7 @@ import msgspec
 
 from eim.domain.event import Happening
 from eim.domain.ids import (
+    DEFAULT_TENANT,
     Eid,
     IdentityId,
     TenantId,
@@ -28,7 +29,7 @@ from eim.protocol.trust import TrustedEuicc
 from eim.services.limits import make_room_for_euiccs
 from eim.services.lines import OnError, Problem, Problems, answered_before, name_duplicates, read_eids, remember
 from eim.services.tokens import Caller
-from eim.store import Db, audit, euiccs, events, operations
+from eim.store import Db, audit, euiccs, events, operations, unknown
 from eim.store.audit import Record
 from eim.store.connect import Pool, transaction
 from eim.store.euiccs import Identity, Newcomer
@@ -140,6 +141,8 @@ async def place(db: Db, caller: Caller, control: UUID, prepared: Prepared) -> tu
     new = await _insert(db, caller.tenant, newcomers, problems)
     inserted = [each for each in newcomers.values() if each.eid in new]
     await _introduce(db, caller, control, inserted)
+    if caller.tenant == DEFAULT_TENANT:  # which alone sees who calls and is unknown
+        await unknown.forget(db, [each.eid for each in inserted])
     return tuple(each.eid for each in inserted), problems
 
 

@@ -80,7 +80,6 @@ class UnknownCallers:
                 raise NotFound(f"EID {format_eid(missing[0])} is not among the unknown callers: onboard it by itself")
             new, problems = await place(db, caller, control, prepared)
             done = Onboarded(new, problems.settle(OnError.SKIP, len(eids)))
-            await unknown.forget(db, eids)
             await remember(db, caller.tenant, repeat, done)
         return done
 
