@@ -23,7 +23,7 @@ from eim.services.leasing import Leasing
 from eim.services.tokens import Caller
 from eim.services.webhooks import Made, Webhooks
 from eim.store import events
-from eim.store.connect import DbRole, transaction
+from eim.store.connect import DbRole, acquire, transaction
 from eim.store.events import Event
 from eim.store.webhooks import Settings
 from tests.database import Database
@@ -57,12 +57,19 @@ class PostOffice:
         """Event `n` of each of these cards."""
         async with transaction(self.database.pool(DbRole.DEVICE)) as db:
             await events.append(db, tenant, [event_of(eid_of(number), n) for number in numbers])
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait a moment for the transactions of other tests, which hold events back as any would."""
+        async with acquire(self.worker) as db:
+            await self.joined.horizon.caught_up(db, 1.0)
 
     def courier(self, made: Made, rules: DeliveryRules = QUICK) -> Courier:
         return Courier(made.webhook.id, msgspec.structs.replace(self.joined, rules=rules))
 
     async def deliver(self, courier: Courier, rounds: int = 30) -> None:
         """Rounds until there have been two with nothing to do."""
+        await self.settle()
         idle = 0
         for _ in range(rounds):
             idle = 0 if await courier.round() else idle + 1

@@ -56,14 +56,14 @@ class Receiver:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook?a=b"
 
-    def subjects(self) -> dict[str, list[int]]:
+    def subjects(self) -> dict[str, list[Any]]:
         """subject: the numbers in its events, in the order in which each was first taken."""
-        found: dict[str, list[int]] = {}
+        found: dict[str, list[Any]] = {}
         seen = set()
         for post in self.taken:
             if post.ident not in seen:
                 seen.add(post.ident)
-                found.setdefault(post.event["subject"], []).append(post.event["data"]["n"])
+                found.setdefault(post.event["subject"], []).append(post.event["data"].get("n", post.event["type"]))
         return found
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

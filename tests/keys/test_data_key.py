@@ -32,7 +32,7 @@ def test_octets_of_another_row_or_changed_ones_are_refused(key: DataKey) -> None
 def test_another_key_does_not_open_it_and_the_file_is_named(key: DataKey, tmp_path: Path) -> None:
     other = DataKey(tmp_path / "other")
     other.ensure()
-    with pytest.raises(KeyUnusable, match="data.key is not the data key"):
+    with pytest.raises(KeyUnusable, match=r"data\.key is not the data key"):
         other.open(key.seal(b"x", b"row"), b"row")
 
 

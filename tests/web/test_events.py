@@ -136,7 +136,7 @@ async def test_a_stream_goes_on_where_it_was_cut_off(
 async def test_a_process_serves_a_bounded_number_of_streams_and_frees_those_that_end(
     streaming: tuple[httpx2.AsyncClient, OperatorServices],
 ) -> None:
-    client, services = streaming
+    client, _ = streaming
     async with (
         client.stream("GET", "/v1/events", headers=STREAM) as first,
         client.stream("GET", "/v1/events", headers=STREAM) as second,

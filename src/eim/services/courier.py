@@ -360,7 +360,8 @@ def _places(
     for row in rows:
         found[row.card.bucket].append(row.told.turn)
     full = {bucket for bucket, turns in found.items() if len(turns) == _EVENTS_A_BUCKET}
-    places = {bucket: turns[-1] if bucket in full else safe for bucket, turns in found.items()}
+    # A horizon that has just begun may be behind what was reached before.
+    places = {bucket: turns[-1] if bucket in full else max(safe, chosen[bucket]) for bucket, turns in found.items()}
     stopped = {walk.card.bucket for walk in walks if walk.stopped is not None}
     for walk in walks:
         if walk.stopped is not None:

@@ -13,7 +13,6 @@ import msgspec
 
 from eim.store import Db, events
 
-
 _LOOK_AGAIN_S: Final = 0.02
 
 
@@ -46,6 +45,6 @@ class Horizon:
     async def caught_up(self, db: Db, patience: float) -> int:
         """As `safe`, but waits up to `patience` seconds until all is safe that has happened when it is asked."""
         turn, until = await events.last_turn(db), time.monotonic() + patience
-        while (safe := await self.safe(db)) < turn and time.monotonic() < until:
+        while (safe := await self.safe(db)) < turn and time.monotonic() < until:  # noqa: ASYNC110 - another process ends it
             await asyncio.sleep(_LOOK_AGAIN_S)
         return safe
