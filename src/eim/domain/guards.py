@@ -79,6 +79,8 @@ def refuse_harm(asked: Queued, card: Holds) -> None:
 def _refuse_silence(iccid: Iccid, card: Holds) -> None:
     if card.profiles is None:
         raise Guarded(f"the profiles of this card are not known yet: list them first, {_FORCE}")
+    if not card.queued and _enabled(card.profiles) - {iccid}:
+        return  # a card with several enabled profiles keeps one
     if iccid in _perhaps_enabled(card):
         queued = "" if iccid in _enabled(card.profiles) else " once what is queued is done"
         raise Guarded(
