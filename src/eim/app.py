@@ -1,6 +1,7 @@
 """The one place that joins layers: each role's process, built from the configuration."""
 
 import asyncio
+import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from eim.domain.identity import Identity
 from eim.domain.ids import DEFAULT_TENANT
 from eim.errors import BadConfiguration, Unavailable
 from eim.keys.checkpoints import keeper
+from eim.keys.renewal import Renewal
 from eim.protocol.trust import TrustedEuicc, check_chain
 from eim.services.asking import Asking
 from eim.services.courier import DeliveryRules, Joined
@@ -53,6 +55,8 @@ async def run_device(config: Config, listener: socket.socket, stop: asyncio.Even
     """Serve ESipa until `stop`. Holds the TLS key and no other; can't sign a package."""
     identity = credentials.own_identity(config)
     context = credentials.device_context(config, credentials.device_tls(config, identity, now()))
+    renewal = Renewal("device", context, lambda: credentials.device_tls(config, identity, now()))
+    _on_hangup(renewal)
     roots = credentials.roots(config)
     pool = await _pool(config, DbRole.DEVICE, config.database.device_pool, stop)
     device = config.device
@@ -64,9 +68,8 @@ async def run_device(config: Config, listener: socket.socket, stop: asyncio.Even
     app = device_app(endpoint, _readiness(pool, stop))
     limits = serving.Limits(device.handshake_deadline, device.request_deadline, device.keep_alive)
     try:
-        await _beside(
-            serving.serve_app(app, listener, context, limits, stop), waiters.run, seen.run, seen.strangers.run
-        )
+        served = serving.serve_app(app, listener, context, limits, stop)
+        await _beside(served, waiters.run, seen.run, seen.strangers.run, renewal.run)
     finally:
         await _close(pool)
 
@@ -74,6 +77,8 @@ async def run_device(config: Config, listener: socket.socket, stop: asyncio.Even
 async def run_operator(config: Config, listener: socket.socket, stop: asyncio.Event) -> None:
     """Serve REST and the status page until `stop`."""
     context = credentials.operator_context(config, now())
+    renewals = [Renewal("operator", context, lambda: credentials.operator_tls(config, now()))] if context else []
+    _on_hangup(*renewals)
     roots = credentials.roots(config)
     pool = await _pool(config, DbRole.OPERATOR, config.database.operator_pool, stop)
 
@@ -100,7 +105,8 @@ async def run_operator(config: Config, listener: socket.socket, stop: asyncio.Ev
     app = operator_app(services_on(pool, ports), Limits(rate=Rate(operator.requests_a_second, operator.request_burst)))
     limits = serving.Limits(handshake=10.0, request=60.0, keep_alive=60.0)
     try:
-        await serving.serve_app(app, listener, context, limits, stop)
+        served = serving.serve_app(app, listener, context, limits, stop)
+        await _beside(served, *(renewal.run for renewal in renewals))
     finally:
         await _close(pool)
 
@@ -149,7 +155,12 @@ async def set_up(config: Config, dsn: str) -> Identity:
         _log.info("database.migrated", migrations=applied)
     credentials.data_key(config).ensure()
     credentials.checkpoint_signer(config)
-    identity = credentials.own_identity(config)
+    await register(config, dsn, identity)
+    return identity
+
+
+async def register(config: Config, dsn: str, identity: Identity) -> None:
+    """Make the identity known to the database behind `dsn` (the owner's). Safe to repeat. Raises BadConfiguration."""
     pool = await open_pool(dsn, DbRole.OWNER, config.database.schema, 1)
     try:
         async with acquire(pool) as db:
@@ -157,6 +168,16 @@ async def set_up(config: Config, dsn: str) -> Identity:
     finally:
         await _close(pool)
     return identity
+
+
+def _on_hangup(*renewals: Renewal) -> None:
+    """SIGHUP: look at the certificates now."""
+
+    def look() -> None:
+        for renewal in renewals:
+            renewal.ask()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look)
 
 
 def now() -> datetime:

@@ -78,11 +78,17 @@ def device_context(config: Config, files: TlsFiles) -> ssl.SSLContext:
 
 def operator_context(config: Config, now: datetime) -> ssl.SSLContext | None:
     """The TLS context of the operator port; None: plain HTTP, which configuration allows on loopback only."""
+    if not (config.operator.tls_certificate and config.operator.tls_key):
+        return None
+    return server_context(operator_tls(config, now), Suites.OPERATOR, ssl.TLSVersion.TLSv1_2)
+
+
+def operator_tls(config: Config, now: datetime) -> TlsFiles:
+    """The configured certificate of the operator port, checked. Raises BadConfiguration and KeyUnusable."""
     operator = config.operator
     if not (operator.tls_certificate and operator.tls_key):
-        return None
-    files = configured_pair(operator.tls_certificate, operator.tls_key, now, config.server.mode)
-    return server_context(files, Suites.OPERATOR, ssl.TLSVersion.TLSv1_2)
+        raise BadConfiguration("operator.tls_certificate: there is none")
+    return configured_pair(operator.tls_certificate, operator.tls_key, now, config.server.mode)
 
 
 def _public_tls(config: Config) -> TlsFiles | None:

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import signal
 import socket
 import sys
 import time
@@ -56,6 +57,7 @@ async def serve_all(config: Config) -> int:
             operator=f"http{'s' if config.operator.tls_certificate else ''}://{_place(running.operator)}/",
             token=str(running.token_file),
         )
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, running.supervisor.reload)
         await stop.wait()
 
     return await run(config, until_stopped)

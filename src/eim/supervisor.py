@@ -55,6 +55,13 @@ class Supervisor:
         process = self._processes.get(role)
         return process.pid if process is not None and process.returncode is None else None
 
+    def reload(self) -> None:
+        """Tell the roles with a port to look at their certificates; nothing is interrupted."""
+        for role in (Role.DEVICE, Role.OPERATOR):
+            process = self._processes.get(role)
+            if process is not None and process.returncode is None:
+                process.send_signal(signal.SIGHUP)
+
     def end(self) -> None:
         """Ask for an orderly end; `run` returns when it has happened."""
         self._ending.set()

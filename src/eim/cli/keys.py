@@ -8,6 +8,7 @@ import click
 
 from eim import credentials
 from eim.cli.config import config_option, read
+from eim.cli.key_care import add_identity, backup_keys, restore_keys
 from eim.config import Config
 from eim.domain.identity import EimIdType, Identity, IdentityWish
 from eim.errors import KeyUnusable
@@ -52,6 +53,10 @@ def init(  # noqa: PLR0913 - one parameter an option
     identity = init_identity(data, store, wish, credentials.default_fqdn(config.device), Curve(curve))
     _print(config, identity)
     click.echo("\nNext: `eim keys export` gives what a factory loads into cards.", err=True)
+
+
+for _command in (add_identity, backup_keys, restore_keys):
+    keys.add_command(_command)
 
 
 @keys.command()
