@@ -44,6 +44,7 @@ class PostOffice:
         self.receiver = receiver
         self.cipher = DataKey(folder)
         self.cipher.ensure()
+        self.patience = 10.0  # seconds; making a database takes some, and is a transaction
         self.webhooks = Webhooks(database.pool(DbRole.OPERATOR), self.cipher, LOOPBACK, now)
         self.worker = database.pool(DbRole.WORKER)
         self.leasing = Leasing(self.worker, uuid4())
@@ -62,7 +63,7 @@ class PostOffice:
     async def settle(self) -> None:
         """Wait a moment for the transactions of other tests, which hold events back as any would."""
         async with acquire(self.worker) as db:
-            await self.joined.horizon.caught_up(db, 1.0)
+            await self.joined.horizon.caught_up(db, self.patience)
 
     def courier(self, made: Made, rules: DeliveryRules = QUICK) -> Courier:
         return Courier(made.webhook.id, msgspec.structs.replace(self.joined, rules=rules))

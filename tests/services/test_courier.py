@@ -69,6 +69,7 @@ async def test_a_new_courier_goes_on_where_the_one_before_was(office: PostOffice
 
 
 async def test_what_commits_late_is_not_lost_and_nothing_overtakes_it(office: PostOffice) -> None:
+    office.patience = 0.3
     made = await office.subscribe()
     courier = office.courier(made)
     async with transaction(office.database.pool(DbRole.DEVICE)) as slow:
@@ -76,11 +77,13 @@ async def test_what_commits_late_is_not_lost_and_nothing_overtakes_it(office: Po
         await office.happen([2, 3], 1)
         await office.deliver(courier)
         assert office.receiver.posts == []  # who knows what the open transaction still says
+    office.patience = 10.0
     await office.deliver(courier)
     assert office.receiver.subjects() == {f"eid/{eid_text(c)}": [1] for c in (1, 2, 3)}
 
 
 async def test_a_transaction_that_stays_open_holds_back_only_what_came_after_it(office: PostOffice) -> None:
+    office.patience = 0.3
     made = await office.subscribe()
     courier = office.courier(made)
     await office.happen([1], 1)
@@ -90,6 +93,7 @@ async def test_a_transaction_that_stays_open_holds_back_only_what_came_after_it(
         await office.deliver(courier)
         await office.happen([1], 3)
         await office.deliver(courier)
+    office.patience = 10.0
     await office.deliver(courier)
     assert office.receiver.subjects() == {f"eid/{eid_text(1)}": [1, 2, 3]}
 
