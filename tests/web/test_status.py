@@ -7,9 +7,11 @@ import re
 import httpx2
 
 from eim.services.tokens import SETUP, NewToken, Scope
+from eim.store.connect import DbRole, transaction
+from eim.store.unknown import Noted, note
 from eim.web.operator import operator_app
 from tests.database import Database
-from tests.operator_side import client_of, eid_text, give_profiles, onboard, services_of
+from tests.operator_side import client_of, eid_of, eid_text, give_profiles, onboard, services_of
 
 
 async def page(database: Database, scopes: frozenset[Scope], user: str = "me") -> httpx2.Response:
@@ -60,3 +62,12 @@ async def test_the_policy_allows_the_one_style_and_nothing_else(database: Databa
     assert "style=" not in answer.text
     assert "<script" not in answer.text
     assert "src=" not in answer.text
+
+
+async def test_it_says_how_many_call_that_nobody_onboarded(database: Database) -> None:
+    await database.seed_identity()
+    scopes = frozenset({Scope.EUICCS_READ, Scope.OPERATIONS_READ})
+    assert "nobody onboarded" not in (await page(database, scopes)).text
+    async with transaction(database.pool(DbRole.DEVICE)) as db:
+        await note(db, [Noted(eid_of(number), "192.0.2.0/24", 1) for number in range(37)])
+    assert "37 EIDs call us and nobody onboarded them" in (await page(database, scopes)).text

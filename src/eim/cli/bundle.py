@@ -27,22 +27,30 @@ from eim.services.tokens import SETUP
 from eim.store.connect import DbRole, Pool, open_pool
 from eim.store.migrate import migrate
 
-_PASSPHRASE: Final = "EIM_EXPORT_PASSPHRASE"
 _EXISTING: Final = {True: Existing.REPLACED, False: Existing.KEPT}  # by --replace
 _HISTORY: Final = {True: History.TAKEN, False: History.LEFT}  # by --with-history
+
+
+_passphrase_option: Final = click.option(
+    "--passphrase-file",
+    "passphrase",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file whose first line is the passphrase of the keys. Default: it is asked for.",
+)
 
 
 @click.command("export")
 @config_option
 @click.argument("to", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--with-keys", is_flag=True, help=f"Also the private keys, encrypted: {_PASSPHRASE}, or it is asked for.")
+@click.option("--with-keys", is_flag=True, help="Also the private keys, encrypted with a passphrase.")
+@_passphrase_option
 @click.option("--with-history", is_flag=True, help="Also the events of each eUICC.")
-def export_file(file: Path | None, to: Path, *, with_keys: bool, with_history: bool) -> None:
+def export_file(file: Path | None, to: Path, passphrase: Path | None, *, with_keys: bool, with_history: bool) -> None:
     """Write everything of ours to FILE, signed with the identity's key: freedom to leave (docs/onboarding.md)."""
     config = read(file).config
     identity = _identity(config)
     signer = credentials.key_store(config).load(identity.key_name)
-    keys = _keys(config, _passphrase(confirm=True)) if with_keys else ()
+    keys = _keys(config, _told(passphrase, confirm=True)) if with_keys else ()
     partial = to.with_name(f".{to.name}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as opened:
@@ -62,7 +70,10 @@ def export_file(file: Path | None, to: Path, *, with_keys: bool, with_history: b
 @click.option("--signer", metavar="SHA256", help="Who must have signed it, as `eim export` said. Default: our own key.")
 @click.option("--counter-margin", type=click.IntRange(0, 8_388_607), default=1000, show_default=True, metavar="N")
 @click.option("--replace", is_flag=True, help="Replace eUICCs that are here already; no counter falls.")
-def import_bundle(file: Path | None, source: Path, signer: str | None, counter_margin: int, *, replace: bool) -> None:
+@_passphrase_option
+def import_bundle(  # noqa: PLR0913 - one parameter an option
+    file: Path | None, source: Path, signer: str | None, counter_margin: int, passphrase: Path | None, *, replace: bool
+) -> None:
     """Take in what `eim export` wrote: here, where nothing is yet, or beside what is here.
 
     A bundle that is broken, or signed by somebody else, is refused whole. Its keys are put into an empty data folder
@@ -73,7 +84,7 @@ def import_bundle(file: Path | None, source: Path, signer: str | None, counter_m
         checked = bundle.check(opened)
         _believe(config, checked, signer)
         if "key" in checked.parts:
-            _unlock(config, opened)
+            _unlock(config, opened, passphrase)
         done = asyncio.run(_import(config, opened, Rules(counter_margin, _EXISTING[replace])))
     click.echo(f"{done.added} eUICCs added, {done.replaced} replaced, {done.kept} kept as they were here")
     for eid in done.exhausted:
@@ -130,10 +141,10 @@ def _keys(config: Config, passphrase: str) -> tuple[Key, ...]:
     return tuple(Key(path, content) for path, content in locked_files(config.server.data_dir, passphrase).items())
 
 
-def _unlock(config: Config, opened: BinaryIO) -> None:
+def _unlock(config: Config, opened: BinaryIO, passphrase: Path | None) -> None:
     opened.seek(0)
     files = {line.path: line.content for line in bundle.read(opened) if isinstance(line, Key)}
-    unlock_files(config.server.data_dir, files, _passphrase(confirm=False))
+    unlock_files(config.server.data_dir, files, _told(passphrase, confirm=False))
 
 
 def _believe(config: Config, checked: Checked, signer: str | None) -> None:
@@ -151,6 +162,7 @@ def _own(config: Config) -> set[str]:
     return {fingerprint(credentials.key_store(config).load(identity.key_name).spki)} if identity else set()
 
 
-def _passphrase(*, confirm: bool) -> str:
-    given = os.environ.get(_PASSPHRASE)
-    return given if given else str(click.prompt("Passphrase of the keys", hide_input=True, confirmation_prompt=confirm))
+def _told(passphrase: Path | None, *, confirm: bool) -> str:
+    if passphrase is not None:
+        return passphrase.read_text(encoding="utf-8").partition("\n")[0]
+    return str(click.prompt("Passphrase of the keys", hide_input=True, confirmation_prompt=confirm, err=True))

@@ -15,6 +15,7 @@ from eim.domain.operation import State
 from eim.errors import Unauthenticated
 from eim.services.estate import EstateReader, Summary
 from eim.services.tokens import Scope, Tokens
+from eim.services.unknown import UnknownCallers
 from eim.store.events import Happened
 from eim.web import problems
 from eim.web.auth import authenticate_person, require
@@ -47,9 +48,10 @@ _HEADERS: Final = {
 
 
 class StatusPage:
-    def __init__(self, estate: EstateReader, tokens: Tokens) -> None:
+    def __init__(self, estate: EstateReader, tokens: Tokens, unknown: UnknownCallers) -> None:
         self._estate = estate
         self._tokens = tokens
+        self._unknown = unknown
 
     async def get(self, request: Request) -> Response:
         """The page; a browser without a token is asked for one."""
@@ -61,11 +63,13 @@ class StatusPage:
             return response
         for scope in (Scope.EUICCS_READ, Scope.OPERATIONS_READ):
             require(caller, scope)
-        summary, events = await asyncio.gather(self._estate.summary(caller), self._estate.last_events(caller, _EVENTS))
-        return HTMLResponse(_page(summary, events), headers=_HEADERS)
+        summary, events, unknown = await asyncio.gather(
+            self._estate.summary(caller), self._estate.last_events(caller, _EVENTS), self._unknown.count(caller)
+        )
+        return HTMLResponse(_page(summary, events, unknown), headers=_HEADERS)
 
 
-def _page(summary: Summary, events: Iterable[Happened]) -> str:
+def _page(summary: Summary, events: Iterable[Happened], unknown: int) -> str:
     carriers = {carrier or "(no name)": many for carrier, many in summary.carriers.items()}
     states = {state.value: many for state, many in summary.operations.items() if many}
     total = summary.introduced + summary.not_introduced
@@ -74,10 +78,18 @@ def _page(summary: Summary, events: Iterable[Happened]) -> str:
         '<meta name="viewport" content="width=device-width"><title>eim</title>'
         f"<style>{_STYLE}</style></head><body><h1>{total:,} eUICCs</h1>"
         f"<p>{summary.introduced:,} introduced, {summary.not_introduced:,} waiting for their first visit</p>"
+        f"{_strangers(unknown)}"
         f"<h2>Enabled profiles by carrier</h2>{_bars('Carrier', carriers)}"
         f"<h2>Operations by state</h2>{_bars('State', states)}"
         f"<h2>Last events</h2>{_events(events)}</body></html>"
     )
+
+
+def _strangers(unknown: int) -> str:
+    """Whoever runs the eIM should know that somebody calls it in vain."""
+    if not unknown:
+        return ""
+    return f"<p>{unknown:,} EIDs call us and nobody onboarded them: <code>eim devices unknown</code></p>"
 
 
 def _bars(heading: str, counts: Mapping[str, int]) -> str:
