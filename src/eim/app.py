@@ -167,7 +167,6 @@ async def register(config: Config, dsn: str, identity: Identity) -> None:
             await _register(db, config, identity)
     finally:
         await _close(pool)
-    return identity
 
 
 def _on_hangup(*renewals: Renewal) -> None:
@@ -248,7 +247,9 @@ async def _check_standby(config: Config, pool: Pool) -> None:
             fault = health.standby_fault(await health.replication(db))
         if fault:
             await _close(pool)
-            raise BadConfiguration(f"database.require_synchronous_standby: {fault}: set it up, or take the setting away")
+            raise BadConfiguration(
+                f"database.require_synchronous_standby: {fault}: set it up, or take the setting away"
+            )
 
 
 async def _close(pool: Pool) -> None:

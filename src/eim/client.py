@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from uuid import UUID, uuid4
@@ -27,14 +27,43 @@ from eim.api_access import (
     TokenList,
     TokenView,
 )
+from eim.api_events import (
+    CloudEventPage,
+    DeadLetterPage,
+    EventQuery,
+    NewWebhook,
+    Replay,
+    Replayed,
+    SecretRotation,
+    TestAsked,
+    WebhookChange,
+    WebhookMade,
+    WebhookPage,
+    WebhookPageQuery,
+    WebhookView,
+)
+from eim.api_onboarding import (
+    Adoption,
+    AdoptionOfMany,
+    ImportProblems,
+    ImportQuery,
+    ImportView,
+    ProblemQuery,
+    UnknownCallers,
+    UnknownQuery,
+)
 from eim.api_seeing import TimelinePage, TraceOrder, TracePage, TraceView
+from eim.domain.event import CloudEvent
 from eim.errors import InvalidRequest, Refused, Unavailable
 
 _JSON: Final = {"Content-Type": "application/json"}
 _TIMEOUT_S: Final = 60.0  # an order of 100,000 lines takes some seconds
 _PAGE: Final = 1000
+_PAUSES: Final = (0.5, 2.0, 5.0)  # seconds before an upload goes on
+_UPLOAD_TIMEOUT_S: Final = 300.0  # for one piece to be taken
 _TOO_MANY: Final = 429
 _PATIENCE_S: Final = 30.0
+_RECONNECT_S: Final = 2.0
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -53,6 +82,13 @@ class ServerUnavailable(Unavailable):
     """Nobody answers there, or not in our words."""
 
     code = "server-unavailable"
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A file to send: `pieces` opens it anew each time."""
+
+    media_type: str
+    pieces: Callable[[], AsyncIterator[bytes]]
 
 
 class Client:
@@ -95,6 +131,35 @@ class Client:
     async def add_euiccs(self, new: api.NewEuiccs) -> api.Onboarded:
         """Onboard at most 10,000."""
         return await self._post("/v1/euiccs:batch", new, api.Onboarded)
+
+    async def import_euiccs(self, file: "Upload", query: ImportQuery) -> ImportView:
+        """Onboard what a file of any length lists; when the connection breaks it goes on where it was."""
+        headers = {"Content-Type": file.media_type, "Idempotency-Key": str(uuid4())}
+        for pause in _PAUSES:
+            try:
+                return await self._call(self._upload(file, query, headers), ImportView)
+            except ServerUnavailable:
+                await asyncio.sleep(pause)
+        return await self._call(self._upload(file, query, headers), ImportView)
+
+    def _upload(self, file: "Upload", query: ImportQuery, headers: Mapping[str, str]) -> httpx2.Request:
+        path, params = "/v1/euiccs:import", _params(query)
+        return self._http.build_request(
+            "POST", path, params=params, headers=headers, content=file.pieces(), timeout=_UPLOAD_TIMEOUT_S
+        )
+
+    async def import_problems(self, of: UUID, query: ProblemQuery) -> ImportProblems:
+        return await self._get(f"/v1/imports/{of}/problems", ImportProblems, query)
+
+    async def unknown_callers(self, query: UnknownQuery) -> UnknownCallers:
+        """EIDs that call and that nobody onboarded."""
+        return await self._get("/v1/unknown-callers", UnknownCallers, query)
+
+    async def adopt(self, eid: str, adoption: Adoption) -> api.Onboarded:
+        return await self._post(f"/v1/unknown-callers/{_segment(eid)}:adopt", adoption, api.Onboarded)
+
+    async def adopt_many(self, adoption: AdoptionOfMany) -> api.Onboarded:
+        return await self._post("/v1/unknown-callers:adopt", adoption, api.Onboarded)
 
     async def euiccs(self, query: api.EuiccQuery) -> api.EuiccPage:
         return await self._get("/v1/euiccs", api.EuiccPage, query)
@@ -217,6 +282,63 @@ class Client:
         request = self._http.build_request(method, path, content=msgspec.json.encode(body), headers=headers)
         return await self._call(request, answer)
 
+    async def read_events(self, query: EventQuery) -> CloudEventPage:
+        """What happened to all cards, oldest first."""
+        return await self._get("/v1/events", CloudEventPage, query)
+
+    async def follow_events(self, query: EventQuery) -> AsyncIterator[CloudEvent]:
+        """What happens from now on, or from a time on, for ever: connects again where it was cut off."""
+        reached: str | None = None
+        while True:
+            headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": reached} if reached else {})
+            request = self._http.build_request("GET", "/v1/events", params=_params(query), headers=headers)
+            try:
+                response = await self._http.send(request, stream=True)
+                try:
+                    async for place, event in _told(await self._streaming(response)):
+                        reached = place
+                        if event is not None:
+                            yield event
+                finally:
+                    await response.aclose()
+            except httpx2.HTTPError as failure:
+                if reached is None:
+                    raise self._nobody(failure) from failure
+            await asyncio.sleep(_RECONNECT_S)
+
+    async def _streaming(self, response: httpx2.Response) -> httpx2.Response:
+        if not response.is_success:
+            await response.aread()
+            self._decoded(response, CloudEventPage)
+        return response
+
+    async def create_webhook(self, new: NewWebhook) -> WebhookMade:
+        return await self._post("/v1/webhooks", new, WebhookMade)
+
+    async def webhooks(self, query: WebhookPageQuery) -> WebhookPage:
+        return await self._get("/v1/webhooks", WebhookPage, query)
+
+    async def webhook(self, webhook: UUID) -> WebhookView:
+        return await self._get(f"/v1/webhooks/{webhook}", WebhookView)
+
+    async def change_webhook(self, webhook: UUID, change: WebhookChange, etag: str | None = None) -> WebhookView:
+        return await self._change("PATCH", f"/v1/webhooks/{webhook}", change, WebhookView, etag)
+
+    async def delete_webhook(self, webhook: UUID) -> WebhookView:
+        return await self._call(self._http.build_request("DELETE", f"/v1/webhooks/{webhook}"), WebhookView)
+
+    async def rotate_webhook(self, webhook: UUID, rotation: SecretRotation) -> WebhookMade:
+        return await self._post(f"/v1/webhooks/{webhook}:rotate", rotation, WebhookMade)
+
+    async def test_webhook(self, webhook: UUID) -> TestAsked:
+        return await self._post(f"/v1/webhooks/{webhook}:test", None, TestAsked)
+
+    async def replay_webhook(self, webhook: UUID, replay: Replay) -> Replayed:
+        return await self._post(f"/v1/webhooks/{webhook}:replay", replay, Replayed)
+
+    async def dead_letters(self, webhook: UUID, query: WebhookPageQuery) -> DeadLetterPage:
+        return await self._get(f"/v1/webhooks/{webhook}/dead-letters", DeadLetterPage, query)
+
     async def _get(self, path: str, answer: type[A], query: msgspec.Struct | None = None) -> A:
         return await self._call(self._http.build_request("GET", path, params=_params(query)), answer)
 
@@ -237,6 +359,9 @@ class Client:
         if response.status_code == _TOO_MANY:
             await asyncio.sleep(min(_PATIENCE_S, float(response.headers.get("retry-after", "1"))))
             response = await self._send(request)
+        return self._decoded(response, answer)
+
+    def _decoded(self, response: httpx2.Response, answer: type[A]) -> A:
         try:
             if response.is_success:
                 return msgspec.json.decode(response.content, type=answer)
@@ -251,9 +376,26 @@ class Client:
         try:
             return await self._http.send(request)
         except httpx2.HTTPError as failure:
-            raise ServerUnavailable(
-                f"no eIM answers at {self._server}: is it running, and is --server right?{_hint(failure)}"
-            ) from failure
+            raise self._nobody(failure) from failure
+
+    def _nobody(self, failure: httpx2.HTTPError) -> ServerUnavailable:
+        return ServerUnavailable(
+            f"no eIM answers at {self._server}: is it running, and is --server right?{_hint(failure)}"
+        )
+
+
+async def _told(response: httpx2.Response) -> AsyncIterator[tuple[str, CloudEvent | None]]:
+    """The events of a stream, each with its place; without one, a place alone."""
+    place, data = "", ""
+    async for line in response.aiter_lines():
+        name, _, value = line.partition(": ")
+        if name == "id":
+            place = value
+        elif name == "data":
+            data = value
+        elif not line and place:
+            yield place, msgspec.json.decode(data, type=CloudEvent) if data else None
+            data = ""
 
 
 def _hint(failure: httpx2.HTTPError) -> str:

@@ -5,10 +5,12 @@ from importlib.metadata import version
 import click
 
 from eim.cli.audit import audit
+from eim.cli.bundle import export_file, import_bundle
 from eim.cli.config import config
 from eim.cli.decode import decode
 from eim.cli.demo import demo
 from eim.cli.devices import devices
+from eim.cli.events import events
 from eim.cli.keys import keys
 from eim.cli.operating import OPERATING
 from eim.cli.operations import operations
@@ -19,6 +21,7 @@ from eim.cli.serve import migrate, serve
 from eim.cli.sim import sim
 from eim.cli.tenants import identities, tenants
 from eim.cli.tokens import token
+from eim.cli.webhooks import webhooks
 from eim.client import ServerRefused
 from eim.errors import EimError, InvalidLines, Unavailable
 
@@ -28,6 +31,7 @@ _COMMANDS = (
     decode,
     demo,
     devices,
+    events,
     identities,
     keys,
     migrate,
@@ -39,6 +43,7 @@ _COMMANDS = (
     sim,
     tenants,
     token,
+    webhooks,
 )
 _LINES = 20  # of a bad list are told one by one
 
@@ -82,5 +87,5 @@ def _text(error: EimError) -> str:
 
 for _command in (timeline, trace):
     devices.add_command(_command)
-for _command in (*_COMMANDS, *OPERATING):
+for _command in (export_file, import_bundle, *_COMMANDS, *OPERATING):
     main.add_command(_command)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from eim.domain.webhook import Reach
 from eim.errors import EimError, InvalidRequest, MethodNotAllowed, NotFound
 from eim.services.auditing import AuditReader
 from eim.services.caring import Care
@@ -18,17 +19,24 @@ from eim.services.estate import EstateReader
 from eim.services.identities import Blobs, Identities, no_blobs
 from eim.services.onboarding import CheckCertificates, Onboarding
 from eim.services.operations import CONFIRM_ABOVE, Operations
+from eim.services.ports import Cipher, Clock
+from eim.services.streams import EventReader
 from eim.services.tenants import Tenants
 from eim.services.timelines import Timelines
 from eim.services.tokens import Tokens
 from eim.services.traces import Traces
+from eim.services.unknown import UnknownCallers
+from eim.services.uploads import Uploads
+from eim.services.webhooks import Webhooks
 from eim.store.connect import Pool
 from eim.store.identities import Listed
 from eim.web import docs, openapi, problems
 from eim.web.audit import AuditDesk
 from eim.web.endpoints import Endpoint, Limits, Resource
 from eim.web.euiccs import Euiccs
+from eim.web.events import EventDesk
 from eim.web.identities import IdentityDesk
+from eim.web.imports import ImportDesk
 from eim.web.operations import OperationDesk
 from eim.web.profiles import ProfileFinder
 from eim.web.rates import Rates
@@ -36,6 +44,8 @@ from eim.web.seeing import SeeingDesk
 from eim.web.status import StatusPage
 from eim.web.tenants import TenantDesk
 from eim.web.tokens import TokenDesk
+from eim.web.unknown import UnknownDesk
+from eim.web.webhooks import WebhookDesk
 
 _JSON: Final = "application/json"
 _DEFAULT_LIMITS: Final = Limits()
@@ -54,6 +64,10 @@ class OperatorServices(msgspec.Struct, frozen=True):
     audit: AuditReader
     traces: Traces
     timelines: Timelines
+    events: EventReader
+    webhooks: Webhooks
+    uploads: Uploads
+    unknown: UnknownCallers
     unready: Callable[[], Awaitable[tuple[str, ...]]]
 
 
@@ -62,14 +76,19 @@ class Ports(msgspec.Struct, frozen=True):
 
     check_certificates: CheckCertificates
     unready: Callable[[], Awaitable[tuple[str, ...]]]
+    cipher: Cipher
+    now: Clock
     export: Callable[[Listed], Blobs] = no_blobs
     confirm_above: int = CONFIRM_ABOVE
+    reach: Reach = Reach()
+    event_streams: int = 100
 
 
 def services_on(pool: Pool, ports: Ports) -> OperatorServices:
     """All services of the operator role on one pool."""
+    onboarding = Onboarding(pool, ports.check_certificates)
     return OperatorServices(
-        onboarding=Onboarding(pool, ports.check_certificates),
+        onboarding=onboarding,
         operations=Operations(pool, ports.confirm_above),
         estate=EstateReader(pool),
         tokens=Tokens(pool),
@@ -79,6 +98,10 @@ def services_on(pool: Pool, ports: Ports) -> OperatorServices:
         audit=AuditReader(pool),
         traces=Traces(pool),
         timelines=Timelines(pool),
+        events=EventReader(pool, ports.event_streams),
+        webhooks=Webhooks(pool, ports.cipher, ports.reach, ports.now),
+        uploads=Uploads(pool, onboarding),
+        unknown=UnknownCallers(pool, onboarding),
         unready=ports.unready,
     )
 
@@ -90,7 +113,7 @@ def operator_app(services: OperatorServices, limits: Limits = _DEFAULT_LIMITS) -
     for each in endpoints:
         by_path.setdefault(each.route.path, []).append(each)
     document = openapi.describe(endpoints, version("eim"))
-    status, rates = StatusPage(services.estate, services.tokens), Rates(limits.rate)
+    status, rates = StatusPage(services.estate, services.tokens, services.unknown), Rates(limits.rate)
     routes = [Route(path, Resource(some, services.tokens, limits, rates)) for path, some in _verbs_first(by_path)]
     routes += [
         Route("/", status.get),
@@ -108,6 +131,8 @@ def endpoints_of(services: OperatorServices) -> list[Endpoint]:
     """The table of the interface."""
     return [
         *Euiccs(services.onboarding, services.estate, services.care).endpoints(),
+        *ImportDesk(services.uploads).endpoints(),
+        *UnknownDesk(services.unknown).endpoints(),
         *ProfileFinder(services.estate).endpoints(),
         *OperationDesk(services.operations, services.estate).endpoints(),
         *TokenDesk(services.tokens).endpoints(),
@@ -115,6 +140,8 @@ def endpoints_of(services: OperatorServices) -> list[Endpoint]:
         *IdentityDesk(services.identities).endpoints(),
         *AuditDesk(services.audit).endpoints(),
         *SeeingDesk(services.traces, services.timelines).endpoints(),
+        *EventDesk(services.events, services.tokens).endpoints(),
+        *WebhookDesk(services.webhooks).endpoints(),
     ]
 
 
