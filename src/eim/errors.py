@@ -167,6 +167,12 @@ class UntrustedCertificate(PeerFault):
         self.reason = reason
 
 
+class Flooded(Unavailable):
+    """So much came for one device that more of it is not kept now."""
+
+    code = "flooded"
+
+
 class DatabaseUnavailable(Unavailable):
     code = "database-unavailable"
 

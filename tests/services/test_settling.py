@@ -330,3 +330,39 @@ async def test_a_card_that_lost_our_association_is_left_in_peace(rig: Rig) -> No
     assert [r["kind"] for r in requests] == ["recover"]
     assert len(await rig.rows("operations", card)) == 2 + 1 + 2 * 2  # introduced, ordered, recovered twice
     assert (await rig.operation(order))["state"] == "in_doubt"
+
+
+async def test_a_flood_of_results_that_prove_nothing_is_bounded_and_stops_nobody(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    assert package is not None
+    result = rig.execute(card, package)
+    for n in range(60):
+        await rig.provide(card, result[:-2] + n.to_bytes(2, "big"))  # another signature each time
+    assert sum(r["verdict"] == "refused" for r in await rig.rows("results", card)) <= 20
+    await rig.provide(card, result)
+    assert (await rig.operation(order))["state"] == "done"
+
+
+async def test_a_card_that_repeats_its_state_change_is_listed_once(rig: Rig) -> None:
+    card = rig.cards[0]
+    before = len(await rig.rows("events", card))
+    for _ in range(30):
+        await rig.send(bytes.fromhex("BF4F145A10") + card.eid + bytes.fromhex("8000"))
+        await rig.worker.round()
+    assert len([o for o in await rig.rows("operations", card) if o["kind"] == "listProfileInfo"]) <= 3
+    assert len(await rig.rows("events", card)) - before <= 4
+
+
+async def test_a_second_answer_to_a_data_request_changes_nothing(database: Database) -> None:
+    rig = await rigs.start(database)
+    await rig.onboard()
+    card = rig.cards[0]
+    package = await rig.poll(card)
+    assert package is not None
+    answer = rig.execute(card, package)
+    await rig.provide(card, answer)
+    await rig.provide(card, answer.replace(b"\x84\x01\x01", b"\x84\x01\x07"))  # somebody else's token
+    (row,) = await rig.rows("euiccs", card)
+    assert row["association_token"] == 1

@@ -33,7 +33,7 @@ async def take_data(visit: Visit, response: DataResponse, roots: Roots) -> None:
     data = response.data
     package = await _request_of(visit, data.transaction_id)
     await _store(visit, "data", response.raw, package)
-    if package is not None:
+    if package is not None and await _is_awaited(visit, package):
         await _certify(visit, data, roots)
         await _introduce(visit, data, package)
         await _answered(visit, package, Outcome(State.DONE, "ok"))
@@ -49,7 +49,7 @@ async def take_error(visit: Visit, error: DataError) -> None:
     """Take in an IpaEuiccDataResponseError: unsigned, so it ends nothing but the question itself."""
     package = await _request_of(visit, error.transaction_id)
     await _store(visit, "dataError", error.raw, package)
-    if package is None:
+    if package is None or not await _is_awaited(visit, package):
         return
     if error.code == _ECALL:
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "ecallActive", _AFTER_ECALL)
@@ -69,9 +69,17 @@ async def _request_of(visit: Visit, transaction: bytes | None) -> Package | None
     return head if head is not None and head.counter is None else None
 
 
+async def _is_awaited(visit: Visit, package: Package) -> bool:
+    """Whether the question is still open: a second answer, perhaps not the card's, changes nothing."""
+    asked = await work.read(visit.db, visit.bucket, package.operation)
+    return asked is not None and asked.state not in operation.ENDED
+
+
 async def _store(visit: Visit, kind: str, octets: bytes, package: Package | None) -> None:
     digest = hashlib.sha256(octets).digest()
     if await results.verdict_of(visit.db, visit.bucket, visit.eid, digest) is None:
+        if package is None and await settling.is_flooded(visit):
+            return
         operation_id = package.operation if package else None
         stored = Stored(digest, octets, kind, "unsigned" if package else "foreign", operation=operation_id)
         await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)

@@ -1,18 +1,20 @@
 """Notifications for an SM-DP+: stored durably before they are acknowledged; the relay delivers them (SGP.32 3.7)."""
 
 import hashlib
+from typing import Final
 
 from eim.asn1.sgp32 import PendingNotification, decode
 from eim.domain.euicc import ProfileState
 from eim.domain.event import Happening
 from eim.domain.ids import Iccid
-from eim.errors import Malformed
+from eim.errors import Flooded, Malformed
 from eim.services.visit import Visit
 from eim.store import inventory, requests, results
 from eim.store.requests import Ask
 from eim.store.results import StoredNotification
 
-_STATE_AFTER = {"enable": ProfileState.ENABLED, "disable": ProfileState.DISABLED}
+_AN_HOUR: Final = 500  # notifications of one EID; a card makes a few for each profile change
+_STATE_AFTER: Final = {"enable": ProfileState.ENABLED, "disable": ProfileState.DISABLED}
 
 
 async def keep(visit: Visit, octets: bytes) -> int | None:
@@ -44,6 +46,9 @@ async def keep_read(visit: Visit, notification: PendingNotification) -> None:
 
 
 async def _store(visit: Visit, stored: StoredNotification) -> bool:
+    """Whether it is new. Raises Flooded: the IPA keeps what we don't, and sends it again."""
+    if await results.notifications_within_the_hour(visit.db, visit.bucket, visit.eid) >= _AN_HOUR:
+        raise Flooded("more notifications came for this EID within an hour than a card makes")
     new = await results.insert_notification(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
     if new is None:
         return False

@@ -8,13 +8,14 @@ import anyio
 
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, bucket_of, eid_check_digits_hold
+from eim.domain.operation import Kind
 from eim.errors import DatabaseUnavailable
 from eim.protocol.esipa import NO_PACKAGE, Poll, package_answer, poll_error
 from eim.services.ports import Clock
 from eim.services.strangers import Strangers
 from eim.services.traces import Exchange, Tracer
 from eim.services.waiting import Waiters
-from eim.store import associations, audit, events, mailbox, requests
+from eim.store import associations, audit, events, mailbox, requests, work
 from eim.store.connect import Pool, acquire, transaction
 from eim.store.mailbox import Look
 from eim.store.requests import Ask
@@ -90,7 +91,8 @@ class Polls:
                 about["plmn"] = poll.plmn.hex()
             if poll.speaks is not None and learnt:
                 await associations.learn_speaks(db, bucket, eid, poll.speaks)
-            if poll.state_change:
+            # An inventory on its way already will show what changed, however often the card says that it did.
+            if poll.state_change and not await work.pending(db, bucket, eid, Kind.LIST_PROFILES):
                 about["stateChangeCause"] = poll.cause
                 await requests.add(db, bucket, eid, Ask.AUDIT, f"notifyStateChange {poll.cause}")
                 await requests.hint(db, bucket)

@@ -25,7 +25,7 @@ _AFTER_ECALL: Final = 600.0  # seconds until the next try
 _ASK_AGAIN: Final = 86_400.0  # seconds between two questions for a certificate that did not help
 _RECOVER_AGAIN: Final = 60.0  # seconds before another recovery that may end in the same doubt; each time four times
 _RECOVERIES: Final = 6
-_UNSIGNED_AN_HOUR: Final = 20  # beyond that, unsigned errors of one EID are not even kept
+_UNPROVEN_AN_HOUR: Final = 20  # beyond that, what anybody could have sent for one EID is not even kept
 
 
 async def settle(visit: Visit, result: PackageResult) -> None:
@@ -61,7 +61,7 @@ async def take_unsigned(visit: Visit, kind: str, octets: bytes, transaction: byt
     One that names the package now out, by the transaction id only its receiver knows, makes the next thing out a
     data request; the package stays in doubt until a higher counter is accepted.
     """
-    if await results.unsigned_within_the_hour(visit.db, visit.bucket, visit.eid) >= _UNSIGNED_AN_HOUR:
+    if await is_flooded(visit):
         return
     digest = hashlib.sha256(octets).digest()
     stored = Stored(digest, octets, kind, "unsigned", transaction=transaction)
@@ -72,12 +72,17 @@ async def take_unsigned(visit: Visit, kind: str, octets: bytes, transaction: byt
         await doubt(visit, head, "unsigned")
 
 
+async def is_flooded(visit: Visit) -> bool:
+    """Whether so much that proves nothing came for this EID that more of it is dropped: neither kept nor answered."""
+    return await results.unproven_within_the_hour(visit.db, visit.bucket, visit.eid) >= _UNPROVEN_AN_HOUR
+
+
 async def keep_unreadable(visit: Visit, octets: bytes) -> None:
     """Keep TLVs that say nothing we understand in the place of a result: evidence, and the card keeps its own copy."""
     digest = hashlib.sha256(octets).digest()
     if await results.verdict_of(visit.db, visit.bucket, visit.eid, digest) is not None:
         return
-    if await results.unsigned_within_the_hour(visit.db, visit.bucket, visit.eid) >= _UNSIGNED_AN_HOUR:
+    if await is_flooded(visit):
         return
     stored = Stored(digest, octets, "unreadable", "refused")
     await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
@@ -103,6 +108,8 @@ async def _signed(visit: Visit, result: ResultSigned | ErrorSigned, digest: byte
     verdict = judge(visit.card, visit.speaks, result, package)
     if result.data.eim_id != visit.card.eim_id or (verdict.counts and package is None):
         verdict = Verdict("foreign", verdict.match)
+    if verdict.word in ("refused", "foreign") and await is_flooded(visit):
+        return
     await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, _stored(result, digest, verdict, package))
     await _act(visit, result, package, verdict)
 

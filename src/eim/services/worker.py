@@ -73,9 +73,9 @@ class Worker:
         """Seal a batch; when it can't be, one by one, so that a bad one does not hold up the others."""
         try:
             return await self._sealer.seal(sorted(due), self._leasing.hold)
-        except (LeaseLost, Unavailable, asyncpg.PostgresError):
+        except (LeaseLost, Unavailable):
             raise
-        except (EimError, ValueError) as error:
+        except (EimError, ValueError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             if len(due) == 1:
                 await self._leave_alone(*due[0], error)
                 return 0

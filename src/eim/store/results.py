@@ -22,10 +22,14 @@ _UNVERIFIED: Final = """
      ORDER BY seq_number NULLS LAST, received_at
      LIMIT 50
 """
-_RECENT_UNSIGNED: Final = """
+# What anybody could have sent; the answer to a question of ours is not among it.
+_RECENT_UNPROVEN: Final = """
     SELECT count(*) FROM results
-     WHERE bucket = $1 AND eid = $2 AND (verdict = 'unsigned' OR kind = 'unreadable')
-       AND received_at > now() - interval '1 hour'
+     WHERE bucket = $1 AND eid = $2 AND received_at > now() - interval '1 hour'
+       AND (verdict IN ('refused', 'foreign') OR verdict = 'unsigned' AND kind NOT IN ('data', 'dataError'))
+"""
+_RECENT_NOTIFICATIONS: Final = """
+    SELECT count(*) FROM notifications WHERE bucket = $1 AND eid = $2 AND received_at > now() - interval '1 hour'
 """
 _HAS_DATA: Final = """
     SELECT EXISTS (SELECT 1 FROM results WHERE bucket = $1 AND eid = $2 AND kind IN ('data', 'dataError'))
@@ -112,9 +116,14 @@ async def unverified(db: Db, bucket: Bucket, eid: Eid) -> list[bytes]:
     return [bytes(row["octets"]) for row in await db.fetch(_UNVERIFIED, bucket, eid)]
 
 
-async def unsigned_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
+async def notifications_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
+    """How many notifications were stored for this EID in the last hour."""
+    return int(await db.fetchval(_RECENT_NOTIFICATIONS, bucket, eid))
+
+
+async def unproven_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
     """How many unsigned errors and unreadable messages this EID had in the last hour: anybody can send them."""
-    return int(await db.fetchval(_RECENT_UNSIGNED, bucket, eid))
+    return int(await db.fetchval(_RECENT_UNPROVEN, bucket, eid))
 
 
 async def has_data(db: Db, bucket: Bucket, eid: Eid) -> bool:
