@@ -1,11 +1,21 @@
 """Tenants, identities, tokens, audit and orders for many, by command."""
 
+import asyncio
 import json
+import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from eim import serving
+from eim.cli import main
+from eim.keys.tls import Suites, make_ca_and_leaf, server_context
+from eim.services.tokens import SETUP, NewToken, Scope
+from eim.web.operator import operator_app
 from tests.cli.conftest import Eim
 from tests.database import Database
-from tests.operator_side import eid_text, give_profiles, onboard
+from tests.operator_side import eid_text, give_profiles, onboard, services_of
 
 
 async def test_a_tenant_is_made_limited_and_given_a_token(eim: Eim) -> None:
@@ -68,3 +78,23 @@ async def test_a_ca_of_ones_own_is_taken_and_one_that_is_none_refused(eim: Eim, 
     refused = await eim("devices", "list", "--ca", str(broken))
     assert (refused.exit_code, "--ca" in refused.output) == (1, True)
     assert (await eim("devices", "list", "--ca", str(tmp_path / "missing"))).exit_code == 2
+
+
+async def test_a_server_with_a_ca_of_its_own_is_reached_by_naming_it(database: Database, tmp_path: Path) -> None:
+    services = services_of(database)
+    made = await services.tokens.create(SETUP, NewToken("cli", frozenset(Scope)))
+    files = make_ca_and_leaf(tmp_path / "tls", ["127.0.0.1", "localhost"], datetime.now(UTC))
+    assert files.ca is not None
+    listener, stop = serving.listen("127.0.0.1", 0, "operator"), asyncio.Event()
+    address = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    context = server_context(files, Suites.OPERATOR, ssl.TLSVersion.TLSv1_2)
+    limits = serving.Limits(handshake=5, request=5, keep_alive=5)
+    running = asyncio.create_task(serving.serve_app(operator_app(services), listener, context, limits, stop))
+    words = ["token", "list", "--server", address, "--token", made.secret]
+    without, named = [
+        await asyncio.to_thread(CliRunner().invoke, main, [*words, *more]) for more in ([], ["--ca", str(files.ca)])
+    ]
+    stop.set()
+    await running
+    assert (without.exit_code, "--ca" in without.output) == (3, True), without.output
+    assert (named.exit_code, "cli" in named.output) == (0, True), named.output
