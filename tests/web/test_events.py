@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import msgspec
@@ -11,6 +12,8 @@ import pytest
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
+from eim.api_events import EventQuery
+from eim.client import Client, ServerRefused
 from eim.domain.ids import DEFAULT_TENANT, TenantId
 from eim.services.streams import EventReader
 from eim.services.tokens import SETUP, Caller, NewToken, Scope
@@ -169,6 +172,25 @@ async def test_a_stream_ends_with_its_token(
         await services.tokens.revoke(SETUP, made.id)
         rest = [line async for line in lines]
     assert ": unauthenticated" in rest
+
+
+async def test_the_client_follows_and_connects_again_where_it_was_cut_off(
+    streaming: tuple[httpx2.AsyncClient, OperatorServices], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, services = streaming
+    monkeypatch.setattr("eim.client._RECONNECT_S", 0.05)
+    monkeypatch.setattr("eim.web.events._HEARTBEAT_S", 0.5)
+    made = await services.tokens.create(SETUP, NewToken("follower", frozenset({Scope.EVENTS_READ})))
+    found = []
+    async with Client(str(client.base_url), str(made.secret)) as following:
+        stream = following.follow_events(EventQuery(since=datetime.now(UTC) - timedelta(hours=1)))
+        for n in range(3):
+            await happen(database, 1, n)
+            found.append((await anext(stream)).data["n"])
+        await services.tokens.revoke(SETUP, made.id)
+        with pytest.raises(ServerRefused):
+            await anext(stream)
+    assert found == [0, 1, 2]
 
 
 async def test_a_stream_asked_for_with_a_wrong_place_or_filter_is_refused(client: httpx2.AsyncClient) -> None:

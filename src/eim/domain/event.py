@@ -99,7 +99,7 @@ def cloud_event(origin: Origin, kind: str, data: Mapping[str, object]) -> CloudE
         id=str(origin.id),
         source=f"/eims/{origin.eim_id or '-'}",
         type=_TYPE + kind,
-        subject=f"eid/{format_eid(origin.eid)}" if origin.eid else str(data.get("webhook", "-")),
+        subject=f"eid/{format_eid(origin.eid)}" if origin.eid else f"webhook/{data.get('webhook', '-')}",
         time=origin.at,
         data=data,
         dataschema=f"{_SCHEMA}{kind}:{version}",
