@@ -160,7 +160,7 @@ async def test_nobody_there_and_no_such_name_are_failures(receiver: Receiver) ->
 
 
 @asynccontextmanager
-async def behind_tls(folder: Path, names: Sequence[str]) -> AsyncIterator[tuple[Receiver, int, Path]]:
+async def behind_tls(folder: Path, names: Sequence[str]) -> AsyncIterator[tuple[Receiver, int, Path | None]]:
     files = make_ca_and_leaf(folder, names, datetime.now(UTC))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)
