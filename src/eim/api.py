@@ -155,7 +155,7 @@ class HeadView(Struct, frozen=True):
 
 
 class EuiccView(Tagged, frozen=True):
-    """Everything known of one eUICC. The ETag is of what an operator writes on it: label and tags."""
+    """Everything known of one eUICC. The ETag is of what an operator writes on it: label, tags, group, time zone."""
 
     euicc: EuiccEntry
     association: AssociationView
@@ -228,10 +228,12 @@ class EuiccRead(Request, frozen=True):
 
 
 class EuiccChange(Request, frozen=True):
-    """What is given is replaced, the rest stays; a null label goes."""
+    """What is given is replaced, the rest stays; null takes a label, group or time zone away."""
 
     label: Label | None | UnsetType = UNSET
     tags: Annotated[tuple[Tag, ...], Meta(max_length=32)] | UnsetType = UNSET
+    group: Group | None | UnsetType = UNSET
+    time_zone: TimeZone | None | UnsetType = UNSET
 
 
 class OffboardQuery(Request, frozen=True):
@@ -307,7 +309,7 @@ class OrderAccepted(Struct, frozen=True):
 
 
 class OrderPreview(Struct, frozen=True):
-    """What an order would do. `carriers` counts cards by the profile enabled now, `refused` lines by the reason's code."""
+    """What an order would do. `carriers`: cards by the profile enabled now; `refused`: lines by the reason's code."""
 
     lines: int
     operations: int

@@ -29,6 +29,19 @@ async def test_an_edit_is_refused_when_another_came_first(client: httpx2.AsyncCl
     assert (await client.get(path)).json()["euicc"]["tags"] == ["a", "b"]
 
 
+async def test_group_and_time_zone_are_edited_too_and_a_zone_that_is_none_refused(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    await onboard(database, [1])
+    path = f"/v1/euiccs/{eid_text(1)}"
+    etag = (await client.get(path)).headers["etag"]
+    put = await client.patch(path, json={"group": "north", "time_zone": "Europe/Berlin"}, headers={"If-Match": etag})
+    assert (put.json()["euicc"]["group"], put.json()["euicc"]["time_zone"]) == ("north", "Europe/Berlin")
+    assert put.headers["etag"] != etag
+    assert (await client.patch(path, json={"time_zone": "Mars/Olympus"})).status_code == 400
+    assert (await client.patch(path, json={"group": None})).json()["euicc"]["group"] is None
+
+
 async def test_fields_leave_out_the_rest(client: httpx2.AsyncClient, database: Database) -> None:
     await onboard(database, [1, 2])
     page = (await client.get("/v1/euiccs", params={"fields": "eid,tags", "limit": 1})).json()

@@ -2,7 +2,7 @@
 
 import click
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from rich.table import Table
 
 from eim import api
@@ -71,11 +71,20 @@ def show(eid: str) -> None:
 @click.option("--label", help="The new label; '' takes it away.")
 @click.option("--tag", "tags", multiple=True, help="The new tags, all of them; may be given several times.")
 @click.option("--no-tags", is_flag=True, help="Take all tags away.")
+@click.option("--group", help="The new group; '' takes it away.")
+@click.option("--time-zone", help="The new time zone, as Europe/Berlin; '' takes it away.")
 @server_options
-def edit(eid: str, label: str | None, tags: tuple[str, ...], *, no_tags: bool) -> None:
-    """Change the label or the tags of one eUICC."""
+def edit(  # noqa: PLR0913 - one parameter an option
+    eid: str, label: str | None, tags: tuple[str, ...], group: str | None, time_zone: str | None, *, no_tags: bool
+) -> None:
+    """Change what is written on one eUICC: label, tags, group, time zone."""
     target = target_here()
-    change = api.EuiccChange(UNSET if label is None else label or None, () if no_tags else tags or UNSET)
+    change = api.EuiccChange(
+        label=_written(label),
+        tags=() if no_tags else tags or UNSET,
+        group=_written(group),
+        time_zone=_written(time_zone),
+    )
     done = target.run(lambda client: client.edit_euicc(eid, change))
     say(target, done, lambda: f"{done.euicc.eid}: label {done.euicc.label}, tags {', '.join(done.euicc.tags) or '-'}")
 
@@ -90,6 +99,11 @@ def offboard(eid: str, reason: str, *, force: bool) -> None:
     target = target_here()
     gone = target.run(lambda client: client.offboard_euicc(eid, api.OffboardQuery(reason, force)))
     say(target, gone, lambda: f"{gone.eid} is out; the last counter of {gone.identity} with it was {gone.counter}")
+
+
+def _written(said: str | None) -> str | UnsetType | None:
+    """Absent stays, '' goes."""
+    return UNSET if said is None else said or None
 
 
 class Shown(msgspec.Struct, frozen=True):

@@ -1,6 +1,5 @@
 """What an operator does with one eUICC's entry: writes a label and tags on it, or takes it out of the eIM."""
 
-import hashlib
 from collections.abc import Sequence
 from enum import Enum
 
@@ -9,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from eim.domain.ids import Eid, bucket_of, format_eid
 from eim.errors import Guarded, NotFound, PreconditionFailed
+from eim.services.onboarding import check_time_zone
 from eim.services.tokens import Caller
 from eim.store import audit, euiccs
 from eim.store.audit import Record
@@ -26,6 +26,8 @@ class Edit(msgspec.Struct, frozen=True):
 
     label: str | UnsetType | None = UNSET
     tags: Sequence[str] | UnsetType = UNSET
+    group: str | UnsetType | None = UNSET
+    time_zone: str | UnsetType | None = UNSET
 
 
 class Care:
@@ -37,24 +39,27 @@ class Care:
     async def edit(self, caller: Caller, eid: Eid, edit: Edit, version: str | None) -> None:
         """Change what is written on it.
 
-        version  as `version_of` made it of what the caller saw; None: whatever is there
+        version  of the Editable that the caller saw; None: whatever is there
 
-        Raises NotFound, and PreconditionFailed when it is another by now.
+        Raises NotFound, InvalidRequest for a time zone that is none, PreconditionFailed when it is another by now.
         """
+        check_time_zone(None if edit.time_zone is UNSET else edit.time_zone)
         bucket = bucket_of(eid)
         async with transaction(self._pool, tenant=caller.tenant) as db:
             now = await euiccs.editable(db, caller.tenant, bucket, eid)
             if now is None:
                 raise not_onboarded(eid)
-            if version is not None and version != version_of(now.label, now.tags):
+            if version is not None and version != now.version:
                 raise PreconditionFailed("it was changed meanwhile: read it again, and send its ETag as If-Match")
             new = Editable(
                 now.label if edit.label is UNSET else edit.label,
                 now.tags if edit.tags is UNSET else tuple(dict.fromkeys(edit.tags)),
+                now.group if edit.group is UNSET else edit.group,
+                now.time_zone if edit.time_zone is UNSET else edit.time_zone,
             )
             if new != now:
                 await euiccs.edit(db, caller.tenant, bucket, eid, new)
-                about: dict[str, object] = {"label": new.label, "tags": list(new.tags)}
+                about = msgspec.structs.asdict(new)
                 await audit.write(db, [_record(caller, "euicc.edit", eid, about)])
 
     async def offboard(self, caller: Caller, eid: Eid, reason: str, rule: Guard) -> Leaving:
@@ -83,11 +88,6 @@ class Care:
             }
             await audit.write(db, [_record(caller, "euicc.offboard", eid, about)])
         return left
-
-
-def version_of(label: str | None, tags: Sequence[str]) -> str:
-    """Names what is written on an eUICC: the same for the same, so an ETag."""
-    return hashlib.sha256(msgspec.json.encode([label, list(tags)])).hexdigest()[:32]
 
 
 def not_onboarded(eid: Eid) -> NotFound:

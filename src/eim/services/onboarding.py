@@ -219,7 +219,7 @@ def _newcomers(prepared: Prepared, identities: Sequence[Identity], problems: Pro
         try:
             identity = _identity(identities, candidate.identity)
             counter = _counter(candidate, identity, prepared.rules.counter_margin)
-            _check_time_zone(candidate.time_zone)
+            check_time_zone(candidate.time_zone)
         except EimError as error:
             problems.add(position, error)
             continue
@@ -242,7 +242,7 @@ def _counter(candidate: Candidate, identity: Identity, margin: int) -> int:
     return candidate.counter + margin
 
 
-def _check_time_zone(name: str | None) -> None:
+def check_time_zone(name: str | None) -> None:
     try:
         if name is not None:
             ZoneInfo(name)

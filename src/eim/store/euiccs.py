@@ -1,5 +1,6 @@
 """The eUICCs and what we know of each: table `euiccs`, read and inserted for the operator."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -81,8 +82,13 @@ _READ: Final = """
       JOIN mailbox m ON m.bucket = e.bucket AND m.eid = e.eid
      WHERE e.bucket = $1 AND e.eid = $2 AND e.tenant = $3
 """
-_EDITABLE: Final = "SELECT label, tags FROM euiccs WHERE bucket = $1 AND eid = $2 AND tenant = $3 FOR UPDATE"
-_EDIT: Final = "UPDATE euiccs SET label = $4, tags = $5 WHERE bucket = $1 AND eid = $2 AND tenant = $3"
+_EDITABLE: Final = """
+    SELECT label, tags, group_name, time_zone FROM euiccs WHERE bucket = $1 AND eid = $2 AND tenant = $3 FOR UPDATE
+"""
+_EDIT: Final = """
+    UPDATE euiccs SET label = $4, tags = $5, group_name = $6, time_zone = $7
+     WHERE bucket = $1 AND eid = $2 AND tenant = $3
+"""
 _UNTAG: Final = "DELETE FROM euicc_tags WHERE bucket = $1 AND eid = $2 AND tenant = $3 AND tag <> ALL ($4::text[])"
 _RETAG: Final = """
     INSERT INTO euicc_tags (bucket, eid, tag, tenant, created_at)
@@ -154,6 +160,13 @@ class Editable(msgspec.Struct, frozen=True):
 
     label: str | None
     tags: tuple[str, ...]
+    group: str | None
+    time_zone: str | None
+
+    @property
+    def version(self) -> str:
+        """Names these values: the same for the same, so an ETag."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:32]
 
 
 class Leaving(msgspec.Struct, frozen=True):
@@ -268,12 +281,12 @@ async def read(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid) -> Seen | Non
 async def editable(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid) -> Editable | None:
     """What an operator wrote on it, locked until the transaction ends; None when the tenant has none of this EID."""
     row = await db.fetchrow(_EDITABLE, bucket, eid, tenant)
-    return Editable(row["label"], tuple(row["tags"])) if row else None
+    return Editable(row["label"], tuple(row["tags"]), row["group_name"], row["time_zone"]) if row else None
 
 
 async def edit(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid, new: Editable) -> None:
     """Write it; lock the row before."""
-    await db.execute(_EDIT, bucket, eid, tenant, new.label, list(new.tags))
+    await db.execute(_EDIT, bucket, eid, tenant, new.label, list(new.tags), new.group, new.time_zone)
     await db.execute(_UNTAG, bucket, eid, tenant, list(new.tags))
     await db.execute(_RETAG, bucket, eid, tenant, list(new.tags))
 

@@ -33,7 +33,9 @@ class Euiccs:
         add_many = Route("POST", "/v1/euiccs:batch", writes, "addEuiccs", "Onboard up to 10,000 eUICCs.", 201)
         page = Route("GET", "/v1/euiccs", reads, "listEuiccs", "List eUICCs, oldest first.")
         one = Route("GET", "/v1/euiccs/{eid}", reads, "getEuicc", "Everything known of one eUICC.")
-        edit = Route("PATCH", "/v1/euiccs/{eid}", writes, "editEuicc", "Change its label or tags (If-Match).")
+        edit = Route(
+            "PATCH", "/v1/euiccs/{eid}", writes, "editEuicc", "Change its label, tags, group or time zone (If-Match)."
+        )
         gone = Route("DELETE", "/v1/euiccs/{eid}", writes, "offboardEuicc", "Take it out of this eIM.")
         held = Route("GET", "/v1/euiccs/{eid}/profiles", reads, "listProfiles", "The profiles on one eUICC.")
         line = Route("GET", "/v1/euiccs/{eid}/events", reads, "listEvents", "What happened to it, newest first.")
@@ -73,7 +75,7 @@ class Euiccs:
 
     async def edit(self, call: Call[api.EuiccChange, api.Nothing]) -> api.EuiccView:
         eid = read_eid(call.path["eid"])
-        await self._care.edit(call.caller, eid, Edit(call.body.label, call.body.tags), call.match)
+        await self._care.edit(call.caller, eid, _edit(call.body), call.match)
         return views.euicc(await self._estate.read(call.caller, eid))
 
     async def offboard(self, call: Call[api.Nothing, api.OffboardQuery]) -> api.Offboarded:
@@ -93,6 +95,10 @@ class Euiccs:
         shown, last = split(rows, query.limit)
         goes_on = write(listing, Place(last.at, last.id.bytes)) if last else None
         return api.EventPage(tuple(map(views.event, shown)), goes_on)
+
+
+def _edit(body: api.EuiccChange) -> Edit:
+    return Edit(body.label, body.tags, body.group, body.time_zone)
 
 
 def _filter(query: api.EuiccQuery) -> Filter:

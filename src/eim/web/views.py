@@ -2,12 +2,11 @@
 
 from eim import api
 from eim.domain.ids import format_eid, format_iccid
-from eim.services.caring import version_of
 from eim.services.lines import Problem
 from eim.services.operations import Accepted, Progress
 from eim.services.previewing import Preview
 from eim.store.euicc_pages import Listed
-from eim.store.euiccs import Head, Seen
+from eim.store.euiccs import Editable, Head, Seen
 from eim.store.events import Happened
 from eim.store.operations import Operation
 from eim.store.profiles import Found
@@ -34,6 +33,7 @@ def entry(listed: Listed) -> api.EuiccEntry:
 
 
 def euicc(seen: Seen) -> api.EuiccView:
+    known = seen.listed
     association = api.AssociationView(
         identity=seen.eim_id,
         counter=seen.counter,
@@ -47,7 +47,7 @@ def euicc(seen: Seen) -> api.EuiccView:
         ci_key_id=_hex(seen.ci_key_id),
     )
     return api.EuiccView(
-        etag=version_of(seen.listed.label, seen.listed.tags),
+        etag=Editable(known.label, known.tags, known.group, known.time_zone).version,
         euicc=entry(seen.listed),
         association=association,
         capabilities=seen.capabilities,
