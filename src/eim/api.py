@@ -230,10 +230,10 @@ class EuiccRead(Request, frozen=True):
 class EuiccChange(Request, frozen=True):
     """What is given is replaced, the rest stays; null takes a label, group or time zone away."""
 
-    label: Label | None | UnsetType = UNSET
+    label: Label | UnsetType | None = UNSET
     tags: Annotated[tuple[Tag, ...], Meta(max_length=32)] | UnsetType = UNSET
-    group: Group | None | UnsetType = UNSET
-    time_zone: TimeZone | None | UnsetType = UNSET
+    group: Group | UnsetType | None = UNSET
+    time_zone: TimeZone | UnsetType | None = UNSET
 
 
 class OffboardQuery(Request, frozen=True):

@@ -58,7 +58,7 @@ class NewToken(msgspec.Struct, frozen=True):
 
 
 class Created(msgspec.Struct, frozen=True):
-    """A new token. `secret` is shown this once; only its hash is kept, so it is empty when the same request comes again."""
+    """A new token. `secret` is shown this once: only its hash is kept, so it is empty in the answer to a repeat."""
 
     id: UUID
     secret: str
