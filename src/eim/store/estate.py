@@ -92,10 +92,11 @@ _ADD_PACKAGE: Final = """
                           gate, not_before)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, now())
 """
-_ADD_MAILBOX: Final = """
-    INSERT INTO mailbox (bucket, eid, tenant, number, operation, counter, sealed, handed_at, deliveries,
-                         highest_handed)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+_ADD_MAILBOX: Final = "INSERT INTO mailbox (bucket, eid, tenant) VALUES ($1, $2, $3)"
+_PUT_OUT: Final = """
+    UPDATE mailbox SET number = $3, operation = $4, counter = $5, sealed = $6, handed_at = $7, deliveries = $8,
+           highest_handed = $9
+     WHERE bucket = $1 AND eid = $2
 """
 _ADD_EVENT: Final = """
     INSERT INTO events (bucket, id, eid, tenant, at, kind, data) VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -185,7 +186,8 @@ async def add(db: Db, cards: Sequence[Card]) -> None:
     operations = [(c.bucket, c.eid, c.tenant, c.identity, *each) for c in cards for each in c.operations]
     await db.executemany(_ADD_OPERATION, operations)
     await db.executemany(_ADD_PACKAGE, [(c.bucket, c.eid, c.identity, *each) for c in cards for each in c.packages])
-    await db.executemany(_ADD_MAILBOX, [(*k, *c.mailbox) for k, c in zip(keys, cards, strict=True)])
+    await db.executemany(_ADD_MAILBOX, keys)
+    await db.executemany(_PUT_OUT, [(c.bucket, c.eid, *c.mailbox) for c in cards])
 
 
 async def add_events(db: Db, rows: Sequence[tuple[Bucket, UUID, Eid, TenantId, datetime, str, object]]) -> None:
