@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from eim.services.leasing import Leasing
 from eim.services.linking import Linker
 from eim.services.polls import Polls, Seen, unknown_answer
 from eim.services.results import ResultRules, Results
+from eim.services.retention import Ages, Retention
 from eim.services.sealing import Sealer
 from eim.services.traces import Sweeper
 from eim.services.waiting import Waiters
@@ -36,6 +38,7 @@ from eim.services.worker import Worker, WorkerRules
 from eim.store import Db, audit, health, identities, migrate
 from eim.store.connect import DbRole, Pool, acquire, open_pool
 from eim.store.identities import NewIdentity
+from eim.store.retention import Aging
 from eim.web.connections import Polled
 from eim.web.device import device_app
 from eim.web.endpoints import Limits
@@ -132,9 +135,17 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
             joined = Joined(
                 pool, leasing, Horizon(), sender, credentials.data_key(config), now, _delivery_rules(config)
             )
-            await _beside(stop.wait(), worker.run, Sweeper(pool, leasing).run, linker.run, Deliverer(joined).run)
+            forgetting = partial(Retention(pool, ages(config)).run, leasing)
+            others = (Sweeper(pool, leasing).run, linker.run, Deliverer(joined).run, forgetting)
+            await _beside(stop.wait(), worker.run, *others)
     finally:
         await _close(pool)
+
+
+def ages(config: Config) -> Ages:
+    """How long what is over is kept."""
+    kept = config.retention
+    return Ages({kind: timedelta(days=getattr(kept, kind.value)) for kind in Aging})
 
 
 def _delivery_rules(config: Config) -> DeliveryRules:

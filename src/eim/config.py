@@ -245,6 +245,21 @@ class Webhooks(msgspec.Struct, frozen=True):
     ] = 72
 
 
+Days = Annotated[int, Meta(ge=7, le=36_500)]
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """For how many days what is over is kept (docs/retention.md). Audit records are kept for ever."""
+
+    results: Annotated[Days, Meta(description="What cards sent back, as it came.")] = 400
+    events: Annotated[Days, Meta(description="The timeline, from which webhooks and streams are fed.")] = 400
+    packages: Annotated[
+        Days, Meta(description="The octets of packages whose operation has ended; counter and digest are kept.")
+    ] = 90
+    notifications: Annotated[Days, Meta(description="Notifications that were delivered.")] = 400
+    strays: Annotated[Days, Meta(description="Messages that name nobody.")] = 30
+
+
 class Trust(msgspec.Struct, frozen=True):
     """Which eUICCs are believed."""
 
@@ -283,5 +298,6 @@ class Config(msgspec.Struct, frozen=True):
     operator: Operator = Operator()
     worker: Worker = Worker()
     webhooks: Webhooks = Webhooks()
+    retention: Retention = Retention()
     trust: Trust = Trust()
     identity: Identity = Identity()

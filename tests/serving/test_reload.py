@@ -39,6 +39,7 @@ def test_hangup_serves_the_new_certificate_and_keeps_the_old_one_when_it_is_brok
     wait_for(lambda: "tls.not_reloaded" in serve.said, serve)
     assert certificate(serve) == second
     assert serve.roles == roles, "a role was started again"
+    files.certificate.write_text(second)
     added = run(installation.data, "keys", "add", "--eim-id", "second.example.com", "--key-name", "second")
     assert added.returncode == 0, added.stderr
     with serve.client as client:

@@ -56,6 +56,6 @@ def candidates(card: Card, speaks: Speaks | None, package: Package | None) -> Se
 
 
 def _signature_of(package: Package) -> bytes | None:
-    if package.counter is None:
+    if package.counter is None or not package.sealed:  # its octets went with their age (docs/retention.md)
         return None
     return sgp32.decode(EuiccPackageRequest, package.sealed).signature

@@ -1,0 +1,68 @@
+"""What is old goes: one bucket and one kind at a time, through functions that spare what is open or still needed."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from eim.domain.ids import BUCKETS, Bucket
+from eim.store import Db
+
+_PURGE: Final = "SELECT purge_bucket($1, $2, $3, $4)"
+_PURGE_STRAYS: Final = """
+    DELETE FROM strays
+     WHERE id IN (SELECT id FROM strays WHERE received_at < now() - $1::interval ORDER BY received_at LIMIT $2)
+"""
+_COUNT_RESULTS: Final = """
+    SELECT count(*) FROM unnest($1::smallint[]) AS b (bucket) CROSS JOIN LATERAL old_results(b.bucket, $2) AS o
+"""
+_COUNT_EVENTS: Final = """
+    SELECT count(*) FROM unnest($1::smallint[]) AS b (bucket) CROSS JOIN LATERAL old_events(b.bucket, $2) AS o
+"""
+_COUNT_PACKAGES: Final = """
+    SELECT count(*) FROM unnest($1::smallint[]) AS b (bucket) CROSS JOIN LATERAL old_packages(b.bucket, $2) AS o
+"""
+_COUNT_NOTIFICATIONS: Final = """
+    SELECT count(*) FROM unnest($1::smallint[]) AS b (bucket) CROSS JOIN LATERAL old_notifications(b.bucket, $2) AS o
+"""
+_COUNT_STRAYS: Final = "SELECT count(*) FROM strays WHERE received_at < now() - $1::interval"
+
+
+class Aging(StrEnum):
+    """The kinds of rows that age. Audit records don't."""
+
+    RESULTS = "results"
+    EVENTS = "events"
+    PACKAGES = "packages"
+    NOTIFICATIONS = "notifications"
+    STRAYS = "strays"
+
+
+async def purge(db: Db, kind: Aging, bucket: Bucket, older: timedelta, at_most: int) -> int:
+    """Purge up to `at_most` rows of one bucket that are older than `older`; how many. Safe to repeat.
+
+    older  7 days or more; the database refuses less
+
+    Of packages only the octets go. Strays have no bucket: they are purged with bucket 0.
+    """
+    if kind is not Aging.STRAYS:
+        return int(await db.fetchval(_PURGE, kind.value, bucket, older, at_most))
+    if bucket != 0:
+        return 0
+    done: str = await db.execute(_PURGE_STRAYS, older, at_most)
+    return int(done.rsplit(" ", 1)[1])
+
+
+async def count(db: Db, kind: Aging, older: timedelta) -> int:
+    """How many rows `purge` would find now in all buckets together."""
+    every = list(range(BUCKETS))
+    match kind:
+        case Aging.RESULTS:
+            return int(await db.fetchval(_COUNT_RESULTS, every, older))
+        case Aging.EVENTS:
+            return int(await db.fetchval(_COUNT_EVENTS, every, older))
+        case Aging.PACKAGES:
+            return int(await db.fetchval(_COUNT_PACKAGES, every, older))
+        case Aging.NOTIFICATIONS:
+            return int(await db.fetchval(_COUNT_NOTIFICATIONS, every, older))
+        case Aging.STRAYS:
+            return int(await db.fetchval(_COUNT_STRAYS, older))
