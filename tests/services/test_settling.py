@@ -6,11 +6,14 @@ from contextlib import suppress
 import msgspec
 import pytest
 
+from eim.domain.euicc import Speaks
 from eim.domain.ids import bucket_of, format_eid
 from eim.domain.operation import Kind
 from eim.errors import Malformed
 from eim.protocol import trust
+from eim.services import notifications
 from eim.services.tokens import SETUP
+from eim.sim import messages
 from eim.sim.messages import ROLLBACK_REQUEST, result_in
 from eim.sim.psmo import Condition
 from eim.store.connect import DbRole
@@ -343,6 +346,43 @@ async def test_a_flood_of_results_that_prove_nothing_is_bounded_and_stops_nobody
     assert sum(r["verdict"] == "refused" for r in await rig.rows("results", card)) <= 20
     await rig.provide(card, result)
     assert (await rig.operation(order))["state"] == "done"
+
+
+async def test_a_flood_does_not_hide_the_error_that_names_the_package_out(rig: Rig) -> None:
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    await rig.poll(card)
+    for n in range(25):
+        await rig.provide(card, messages.no_download(bytes([7, n]), Speaks.V1_2))
+    (out,) = [p for p in await rig.rows("packages", card) if p["state"] == "head"]
+    transaction = out["transaction"]
+    assert isinstance(transaction, bytes)
+    await rig.provide(card, messages.response_error(1, transaction, Speaks.V1_2))
+    assert (await rig.operation(order))["state"] == "in_doubt"
+
+
+@pytest.mark.parametrize("transaction", [None, b"\x07"])
+async def test_the_same_error_again_is_kept_once_and_answered(rig: Rig, transaction: bytes | None) -> None:
+    card = rig.cards[0]
+    error = rig.wrap(card, messages.response_error(127, transaction, Speaks.V1_2))
+    answers = {await rig.send(error) for _ in range(3)}
+    assert answers == {bytes.fromhex("BF50023000")}
+    assert len([r for r in await rig.rows("results", card) if r["kind"] == "responseError"]) == 1
+
+
+async def test_a_flood_of_notifications_keeps_no_result_from_us(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifications, "_AN_HOUR", 0)
+    card = rig.cards[0]
+    order = await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    assert package is not None
+    result = rig.execute(card, package)
+    listed = [stored.raw for stored in card.notifications]
+    assert listed
+    acknowledged = await rig.provide(card, messages.result_with(result, listed, Speaks.V1_2))
+    assert (await rig.operation(order))["state"] == "done"
+    assert len(acknowledged) == 1  # the result; what was not kept is listed again
+    assert await rig.rows("notifications", card) == []
 
 
 async def test_a_card_that_repeats_its_state_change_is_listed_once(rig: Rig) -> None:

@@ -16,7 +16,7 @@ from eim.errors import UntrustedCertificate
 from eim.protocol import trust
 from eim.protocol.trust import Roots
 from eim.services import applying, settling
-from eim.services.notifications import keep
+from eim.services.notifications import keep_listed
 from eim.services.visit import Visit
 from eim.store import associations, mailbox, packages, requests, results, work
 from eim.store.packages import Package
@@ -40,7 +40,7 @@ async def take_data(visit: Visit, response: DataResponse, roots: Roots) -> None:
     for result in data.results:
         await settling.settle(visit, result)
     for octets in data.notifications:
-        visit.acknowledge(await keep(visit, octets))
+        visit.acknowledge(await keep_listed(visit, octets))
     for octets in data.unreadable:
         await settling.keep_unreadable(visit, octets)
 

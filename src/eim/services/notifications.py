@@ -31,6 +31,17 @@ async def keep(visit: Visit, octets: bytes) -> int | None:
     return notification.seq_number
 
 
+async def keep_listed(visit: Visit, octets: bytes) -> int | None:
+    """Store one that a message lists beside a result; None when it is too much: not acknowledged, it is listed again.
+
+    Whoever floods us with notifications for an EID must not keep its results from us.
+    """
+    try:
+        return await keep(visit, octets)
+    except Flooded:
+        return None
+
+
 async def keep_read(visit: Visit, notification: PendingNotification) -> None:
     """Store a notification; one that contradicts the inventory makes a worker list the card's profiles."""
     stored = StoredNotification(

@@ -101,8 +101,9 @@ class Results:
                 await settling.keep_unreadable(visit, message.raw)
         for octets in provided.unreadable:
             await settling.keep_unreadable(visit, octets)
+        keep = notifications.keep_listed if provided.wants_answer else notifications.keep  # 204 would acknowledge all
         for octets in provided.notifications:
-            visit.acknowledge(await notifications.keep(visit, octets))
+            visit.acknowledge(await keep(visit, octets))
 
     async def _trace(self, visit: Visit, source: Source, asked: bytes, answer: bytes | None) -> None:
         if visit.card.traced:

@@ -33,8 +33,7 @@ async def settle(visit: Visit, result: PackageResult) -> None:
     digest = hashlib.sha256(result.raw).digest()
     known = await results.verdict_of(visit.db, visit.bucket, visit.eid, digest)
     if isinstance(result, ErrorUnsigned):
-        if known is None:
-            await take_unsigned(visit, "errorUnsigned", result.raw, result.transaction_id)
+        await take_unsigned(visit, "errorUnsigned", result.raw, result.transaction_id)
     elif known is None:
         await _signed(visit, result, digest)
     elif known != "refused":
@@ -61,15 +60,15 @@ async def take_unsigned(visit: Visit, kind: str, octets: bytes, transaction: byt
     One that names the package now out, by the transaction id only its receiver knows, makes the next thing out a
     data request; the package stays in doubt until a higher counter is accepted.
     """
-    if await is_flooded(visit):
-        return
     digest = hashlib.sha256(octets).digest()
-    stored = Stored(digest, octets, kind, "unsigned", transaction=transaction)
-    await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
-    await visit.record(Happening.RESULT_UNSIGNED, {"kind": kind})
+    known = await results.verdict_of(visit.db, visit.bucket, visit.eid, digest) is not None
+    if not known and not await is_flooded(visit):
+        stored = Stored(digest, octets, kind, "unsigned", transaction=transaction)
+        await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
+        await visit.record(Happening.RESULT_UNSIGNED, {"kind": kind})
     head = await packages.head(visit.db, visit.bucket, visit.eid)
     if head is not None and transaction is not None and head.transaction == transaction:
-        await doubt(visit, head, "unsigned")
+        await doubt(visit, head, "unsigned")  # also in a flood: who sends one must not keep the card's own from us
 
 
 async def is_flooded(visit: Visit) -> bool:
