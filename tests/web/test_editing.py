@@ -108,6 +108,8 @@ async def test_offboarding_needs_a_reason_and_nothing_open(client: httpx2.AsyncC
     )
     for table in ("profiles", "operations", "mailbox", "requests", "euicc_tags"):
         assert await database.owner().fetchval(f"SELECT count(*) FROM {table}") == 0, table
+    told = (await client.get("/v1/events", params={"type": "eim.euicc.offboarded"})).json()["items"]
+    assert [event["data"]["counter"] for event in told] == [41]
     said = (await client.get("/v1/audit", params={"action": "euicc.offboard", "subject": eid_text(1)})).json()["items"]
     assert [(e["data"]["reason"], e["data"]["counter"]) for e in said] == [("sold", 41)]
 

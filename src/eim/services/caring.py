@@ -6,14 +6,16 @@ from enum import Enum
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from eim.domain.event import Happening
 from eim.domain.ids import Eid, bucket_of, format_eid
 from eim.errors import Guarded, NotFound, PreconditionFailed
 from eim.services.onboarding import check_time_zone
 from eim.services.tokens import Caller
-from eim.store import audit, euiccs
+from eim.store import audit, euiccs, events
 from eim.store.audit import Record
 from eim.store.connect import Pool, transaction
 from eim.store.euiccs import Editable, Leaving
+from eim.store.events import Event
 
 
 class Guard(Enum):
@@ -61,6 +63,8 @@ class Care:
                 await euiccs.edit(db, caller.tenant, bucket, eid, new)
                 about = msgspec.structs.asdict(new)
                 await audit.write(db, [_record(caller, "euicc.edit", eid, about)])
+                told = Event(bucket, eid, Happening.EUICC_EDITED, about | {"by": caller.actor})
+                await events.append(db, caller.tenant, [told])
 
     async def offboard(self, caller: Caller, eid: Eid, reason: str, rule: Guard) -> Leaving:
         """Take it out; what a later association has to begin above is given, and kept.
@@ -87,6 +91,8 @@ class Care:
                 "open": left.open,
             }
             await audit.write(db, [_record(caller, "euicc.offboard", eid, about)])
+            said = {"by": caller.actor, "reason": reason, "counter": left.counter, "identity": left.eim_id}
+            await events.append(db, caller.tenant, [Event(bucket, eid, Happening.EUICC_OFFBOARDED, said)])
         return left
 
 
