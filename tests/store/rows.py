@@ -17,6 +17,14 @@ _OF_TENANT: Final = (
     "INSERT INTO tokens (id, tenant, name, hash, scopes) VALUES (gen_random_uuid(), $1, 'ci', '\\xaa', '{}')",
     "INSERT INTO requests_seen (tenant, key, control, request_hash) VALUES ($1, 'k', gen_random_uuid(), '')",
     "INSERT INTO orders (id, tenant, kind, size, ordered_by) VALUES (gen_random_uuid(), $1, 'enable', 1, 'token:ci')",
+    (
+        "INSERT INTO imports (id, tenant, key, terms, digest, actor) "
+        "VALUES ('00000000-0000-0000-0000-000000000009', $1, 'k', '', '', 'token:ci')"
+    ),
+    (
+        "INSERT INTO import_problems (import, line, tenant, code, detail) "
+        "VALUES ('00000000-0000-0000-0000-000000000009', 1, $1, 'invalid-eid', '')"
+    ),
 )
 _OF_WEBHOOK: Final = (
     (
@@ -31,6 +39,7 @@ _OF_WEBHOOK: Final = (
 _OF_EUICC: Final = (
     "INSERT INTO departed (bucket, eid, tenant, eim_id, counter) VALUES ($1, $2, $3, 'eim.example.com', 7)",
     "INSERT INTO euiccs (bucket, eid, tenant, identity, counter) VALUES ($1, $2, $3, 1, 0)",
+    "INSERT INTO euicc_tags (bucket, eid, tag, tenant, created_at) VALUES ($1, $2, 'meter', $3, now())",
     "INSERT INTO mailbox (bucket, eid, tenant) VALUES ($1, $2, $3)",
     (
         "INSERT INTO profiles (bucket, eid, tenant, iccid, state) "

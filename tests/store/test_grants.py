@@ -59,6 +59,11 @@ _REFUSED = (
             "VALUES (1, gen_random_uuid(), '\\x00', 1, now(), 'in', '\\x00', 1, '', now())"
         ),
     ),
+    (DbRole.DEVICE, "INSERT INTO unknown_callers (eid, source, polls) VALUES ('\\x00', '', 1)"),
+    (DbRole.DEVICE, "DELETE FROM unknown_callers"),
+    (DbRole.DEVICE, "SELECT key FROM imports"),
+    (DbRole.OPERATOR, "INSERT INTO unknown_callers (eid, source, polls) VALUES ('\\x00', '', 1)"),
+    (DbRole.WORKER, "UPDATE imports SET accepted = 0"),
     (DbRole.OPERATOR, _PACKAGE),
     (DbRole.OPERATOR, _MAILBOX),
     (DbRole.OPERATOR, "UPDATE packages SET sealed = '\\x00'"),
