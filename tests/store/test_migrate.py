@@ -114,6 +114,14 @@ async def test_a_schema_newer_than_the_program_is_refused(database: Database) ->
         await migrate(database.dsn(DbRole.OWNER))
 
 
+async def test_what_a_newer_release_has_added_by_expand_migrations_is_borne(database: Database) -> None:
+    await database.owner().execute("INSERT INTO schema_migrations VALUES (9999, 'expand_tomorrow', '')")
+    assert await migrate(database.dsn(DbRole.OWNER)) < 9999
+    await database.owner().execute("INSERT INTO schema_migrations VALUES (10000, 'contract_tomorrow', '')")
+    with pytest.raises(BadConfiguration, match="version 10000"):
+        await migrate(database.dsn(DbRole.OWNER))
+
+
 async def test_a_login_that_may_not_make_a_schema_is_told_so(empty: Database) -> None:
     with pytest.raises(BadConfiguration, match=r"lacks a right.*docs/database\.md"):
         await migrate(empty.dsn(DbRole.WORKER))

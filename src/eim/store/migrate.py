@@ -9,6 +9,7 @@ from typing import Final
 
 import asyncpg
 import msgspec
+from asyncpg import Record
 
 from eim.errors import BadConfiguration, DatabaseUnavailable
 from eim.store import Db
@@ -18,6 +19,7 @@ from eim.store.roles import create_groups
 _NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 # A statement ends at a semicolon outside of comments, strings, quoted names and $tag$ bodies.
 _PIECE: Final = re.compile(r"--[^\n]*|'(?:[^']|'')*'|\"[^\"]*\"|\$(\w*)\$.*?\$\1\$|;|[^;'\"$-]+|.", re.DOTALL)
+_EXPAND: Final = "expand_"
 _CONNECT_TIMEOUT_S: Final = 5.0
 
 # Correctness does not rest on this lock: two that migrate at once would collide on schema_migrations and one of
@@ -77,7 +79,7 @@ async def migrate(dsn: str, schema: str | None = None) -> int:
     """Bring `schema` (DEFAULT_SCHEMA when None) to the newest version and return it. Safe to repeat and at once.
 
     Raises BadConfiguration when the login lacks a right, an applied file was edited, or the schema is newer than
-    the code; DatabaseUnavailable when nothing answers.
+    the code by more than expand migrations; DatabaseUnavailable when nothing answers.
     """
     async with _connect(dsn, schema) as connection:
         return await apply(connection, schema or DEFAULT_SCHEMA, load())
@@ -88,12 +90,17 @@ async def apply(db: Db, schema: str, migrations: Sequence[Migration]) -> int:
     await db.execute(_LOCK, schema, timeout=None)
     await create_groups(db)
     await _create_schema(db, schema)
-    applied = {row["version"]: row["checksum"] for row in await db.fetch(_APPLIED)}
+    applied = {row["version"]: row["checksum"] for row in await db.fetch(_APPLIED) if not _is_ahead(row, migrations)}
     _check(applied, migrations)
     for migration in migrations:
         if migration.version not in applied:
             await _apply_one(db, migration)
     return migrations[-1].version
+
+
+def _is_ahead(row: Record, migrations: Sequence[Migration]) -> bool:
+    """Whether a newer release has applied it and this one can bear it: an expand migration only adds."""
+    return int(row["version"]) > migrations[-1].version and str(row["name"]).startswith(_EXPAND)
 
 
 async def _create_schema(db: Db, schema: str) -> None:
