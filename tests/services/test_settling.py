@@ -6,6 +6,7 @@ from contextlib import suppress
 import msgspec
 import pytest
 
+from eim.asn1.sgp32 import IpaEuiccDataRequest, decode
 from eim.domain.euicc import Speaks
 from eim.domain.ids import bucket_of, format_eid
 from eim.domain.operation import Kind
@@ -14,6 +15,7 @@ from eim.protocol import trust
 from eim.services import notifications
 from eim.services.tokens import SETUP
 from eim.sim import messages
+from eim.sim.der import integer, tlv
 from eim.sim.messages import ROLLBACK_REQUEST, result_in
 from eim.sim.psmo import Condition
 from eim.store.connect import DbRole
@@ -359,6 +361,60 @@ async def test_a_flood_does_not_hide_the_error_that_names_the_package_out(rig: R
     assert isinstance(transaction, bytes)
     await rig.provide(card, messages.response_error(1, transaction, Speaks.V1_2))
     assert (await rig.operation(order))["state"] == "in_doubt"
+
+
+async def test_a_flood_of_what_no_card_signed_is_bounded(database: Database) -> None:
+    rig = await rigs.start(database)
+    await rig.onboard()
+    card = rig.cards[0]
+    for n in range(30):
+        await rig.provide(card, messages.no_download(bytes([7, n]), Speaks.V1_2))
+        await rig.provide(card, _forged(n, counter=9))
+    assert len(await rig.rows("results", card)) <= 20
+
+
+async def test_a_forged_result_with_a_guessed_counter_moves_nothing(database: Database) -> None:
+    rig = await _listed_without_certificates(database)
+    card = rig.cards[0]
+    (out,) = [p for p in await rig.rows("packages", card) if p["state"] == "head"]
+    await rig.provide(card, _forged(1, int(str(out["counter"]))))
+    assert await rig.poll(card) == out["sealed"]
+
+
+async def test_a_forged_result_from_before_the_certificate_leaves_no_doubt(database: Database) -> None:
+    rig = await _listed_without_certificates(database)
+    card = rig.cards[0]
+    (out,) = [p for p in await rig.rows("packages", card) if p["state"] == "head"]
+    assert isinstance(out["transaction"], bytes)
+    await rig.provide(card, _forged(1, int(str(out["counter"])), out["transaction"]))
+    assert "in_doubt" in [o["state"] for o in await rig.rows("operations", card)]
+    await rig.order(card, Kind.DATA_REQUEST)
+    await rig.visit(card)
+    ended = [(o["state"], (o["outcome"] or {}).get("reason")) for o in await rig.rows("operations", card)]  # type: ignore[attr-defined]
+    assert set(ended) == {("done", "ok"), ("failed", "superseded")}  # the inventory is known by a later one
+    assert await rig.enabled(card) == A
+
+
+async def _listed_without_certificates(database: Database) -> Rig:
+    """A card of which somebody told us the token only, and whose inventory is out."""
+    rig = await rigs.start(database)
+    await rig.onboard()
+    card = rig.cards[0]
+    request = await rig.poll(card)
+    assert request is not None
+    named = decode(IpaEuiccDataRequest, request).transaction_id
+    assert named is not None
+    await rig.provide(card, tlv(0xBF52, tlv(0xA0, integer(0x84, 1), tlv(0x87, named))))
+    assert await rig.poll(card) is not None
+    return rig
+
+
+def _forged(seq: int, counter: int, transaction: bytes | None = None) -> bytes:
+    """A result whose signature anybody could have made."""
+    named = b"" if transaction is None else tlv(0x82, transaction)
+    head = tlv(0x80, rigs.EIM_ID.encode()), integer(0x81, counter), named, integer(0x83, seq)
+    data = tlv(0x30, *head, tlv(0x30, integer(0x83, 0)))
+    return tlv(0xBF51, tlv(0xA0, data, tlv(0x5F37, bytes(64))))
 
 
 @pytest.mark.parametrize("transaction", [None, b"\x07"])

@@ -140,7 +140,8 @@ async def _learn(visit: Visit, provided: Provided) -> None:
 
 async def _keep_trigger(visit: Visit, trigger: TriggerResult) -> None:
     digest = hashlib.sha256(trigger.raw).digest()
-    if await results.verdict_of(visit.db, visit.bucket, visit.eid, digest) is None:
+    known = await results.verdict_of(visit.db, visit.bucket, visit.eid, digest)
+    if known is None and not await settling.is_flooded(visit):
         stored = Stored(digest, trigger.raw, "trigger", "unsigned", transaction=trigger.transaction_id)
         await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
         await visit.record(Happening.DOWNLOAD_REPORTED, {})

@@ -52,6 +52,8 @@ async def settle_unverified(visit: Visit) -> None:
         digest = hashlib.sha256(octets).digest()
         await results.judge(visit.db, visit.bucket, visit.eid, digest, verdict.word, form, coding)
         await _act(visit, result, package, verdict)
+        if package is not None and not verdict.counts:  # what made it doubtful was not the card's: the card is asked
+            await requests.add(visit.db, visit.bucket, visit.eid, Ask.RECOVER, "unverified")
 
 
 async def take_unsigned(visit: Visit, kind: str, octets: bytes, transaction: bytes | None) -> None:
@@ -105,9 +107,11 @@ async def doubt(visit: Visit, package: Package, reason: str) -> None:
 async def _signed(visit: Visit, result: ResultSigned | ErrorSigned, digest: bytes) -> None:
     package = await _package_of(visit, result)
     verdict = judge(visit.card, visit.speaks, result, package)
+    if verdict.match is None and package is not None and package.transaction != result.data.transaction_id:
+        package = None  # a counter can be guessed: without a signature that holds, it names no package
     if result.data.eim_id != visit.card.eim_id or (verdict.counts and package is None):
         verdict = Verdict("foreign", verdict.match)
-    if verdict.word in ("refused", "foreign") and await is_flooded(visit):
+    if verdict.match is None and verdict.word != "unverifiable" and await is_flooded(visit):
         return
     await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, _stored(result, digest, verdict, package))
     await _act(visit, result, package, verdict)

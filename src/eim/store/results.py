@@ -26,7 +26,8 @@ _UNVERIFIED: Final = """
 _RECENT_UNPROVEN: Final = """
     SELECT count(*) FROM results
      WHERE bucket = $1 AND eid = $2 AND received_at > now() - interval '1 hour'
-       AND (verdict IN ('refused', 'foreign') OR verdict = 'unsigned' AND kind NOT IN ('data', 'dataError'))
+       AND (verdict IN ('refused', 'foreign', 'unverified')
+            OR verdict = 'unsigned' AND kind NOT IN ('data', 'dataError'))
 """
 _RECENT_NOTIFICATIONS: Final = """
     SELECT count(*) FROM notifications WHERE bucket = $1 AND eid = $2 AND received_at > now() - interval '1 hour'
