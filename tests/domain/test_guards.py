@@ -53,12 +53,13 @@ def test_what_is_queued_counts_as_if_it_could_succeed_and_could_fail() -> None:
     to_b = Queued(Kind.ENABLE, B)
     with pytest.raises(Guarded, match="about to be enabled"):
         ask(Kind.DELETE, B, HELD, to_b)
-    ask(Kind.DELETE, A, HELD, to_b)  # if B can't be enabled, the card refuses to delete A
+    with pytest.raises(Guarded, match="is enabled"):
+        ask(Kind.DELETE, A, HELD, to_b)  # if B can't be enabled, A stays the enabled one
     with pytest.raises(Guarded, match="can't call again"):
         ask(Kind.DISABLE, A, HELD, to_b)  # if B can't be enabled, nothing would be left
     with pytest.raises(Guarded, match="once what is queued is done"):
         ask(Kind.DISABLE, B, HELD, to_b)
-    ask(Kind.DELETE, B, HELD, to_b, Queued(Kind.ENABLE, A))
+    ask(Kind.DELETE, C, (*HELD, Profile(C, ProfileState.DISABLED)), to_b)
 
 
 def test_the_fallback_profile_is_not_deleted_unless_another_one_is_set() -> None:

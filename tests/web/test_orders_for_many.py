@@ -74,8 +74,10 @@ async def test_what_is_queued_is_judged_too_also_within_one_order(
     assert (refused.status_code, "about to be enabled" in refused.text) == (422, True)
     looked = (await client.post("/v1/operations:preview", json=delete)).json()
     assert (looked["refused"], looked["operations"]) == ({"guarded": 1}, 0)
-    other = delete | {"profile": {"iccid": A}}
+    other = {"operation": "listProfileInfo", "eid": eid_text(1)}
     assert (await client.post("/v1/operations:preview", json=other)).json()["queued"] == 1
+    enabled = await client.post("/v1/operations", json=delete | {"profile": {"iccid": A}})
+    assert (enabled.status_code, "is enabled" in enabled.text) == (422, True)
     assert (await client.post("/v1/operations", json=delete | {"force": True, "reason": "scrapped"})).status_code == 202
 
 

@@ -91,7 +91,7 @@ def _refuse_silence(iccid: Iccid, card: Holds) -> None:
 
 def _refuse_loss(iccid: Iccid, card: Holds) -> None:
     named = format_iccid(iccid)
-    if iccid == _enabled_in_the_end(card):
+    if iccid in _perhaps_enabled(card):
         queued = "enabled" if iccid in _enabled(card.profiles or ()) else "about to be enabled"
         raise Guarded(f"profile {named} is {queued}: enable another one first, {_FORCE}")
     profile = _find(card, iccid)
@@ -122,17 +122,6 @@ def _enabled(profiles: Sequence[Profile]) -> set[Iccid]:
 def _perhaps_enabled(card: Holds) -> set[Iccid]:
     """Every profile that may be the enabled one when all that is queued was tried, whichever of it fails."""
     return _enabled(card.profiles or ()) | {q.iccid for q in card.queued if q.kind is Kind.ENABLE}
-
-
-def _enabled_in_the_end(card: Holds) -> Iccid | None:
-    """The profile that is enabled when all that is queued has succeeded."""
-    now = next(iter(sorted(_enabled(card.profiles or ()))), None)
-    for queued in card.queued:
-        if queued.kind is Kind.ENABLE:
-            now = queued.iccid
-        elif queued.iccid == now:
-            now = None
-    return now
 
 
 def _is_deleted(iccid: Iccid, card: Holds) -> bool:
