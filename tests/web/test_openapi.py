@@ -7,7 +7,6 @@ from eim.web.operator import endpoints_of
 from tests.database import Database
 from tests.operator_side import services_of
 
-
 PAGES = ("/", "/healthz", "/readyz", "/v1/docs", "/v1/openapi.json")
 
 
