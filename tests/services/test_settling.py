@@ -462,3 +462,47 @@ async def test_a_second_answer_to_a_data_request_changes_nothing(database: Datab
     await rig.provide(card, answer.replace(b"\x84\x01\x01", b"\x84\x01\x07"))  # somebody else's token
     (row,) = await rig.rows("euiccs", card)
     assert row["association_token"] == 1
+
+
+async def test_a_card_whose_sequence_begins_anew_is_still_believed(rig: Rig) -> None:
+    card = rig.cards[0]
+    await rig.database.owner().execute("UPDATE euiccs SET highest_seq = 100000")
+    await rig.order(card, Kind.ENABLE, B)
+    await rig.visit(card)
+    assert await rig.enabled(card) == B
+
+
+async def test_an_emergency_call_lets_nothing_overtake(rig: Rig) -> None:
+    card = rig.cards[0]
+    enable = await rig.order(card, Kind.ENABLE, B)
+    listing = await rig.order(card, Kind.LIST_PROFILES)
+    package = await rig.poll(card)
+    assert package is not None
+    card.set_condition(Condition.ECALL)
+    await rig.provide(card, rig.execute(card, package))
+    card.set_condition(Condition.READY)
+    assert await rig.poll(card) is None
+    await rig.database.owner().execute("UPDATE operations SET not_before = now() WHERE state = 'accepted'")
+    assert await rig.visit(card) == 2
+    ended = [await rig.operation(o) for o in (enable, listing)]
+    assert [o["state"] for o in ended] == ["done", "done"]
+    assert ended[0]["handed_at"] < ended[1]["handed_at"]  # type: ignore[operator]
+
+
+async def test_the_last_counter_is_used_and_none_after_it(rig: Rig) -> None:
+    card = rig.cards[0]
+    await rig.database.owner().execute("UPDATE euiccs SET counter = 8388606")
+    orders = [await rig.order(card, Kind.LIST_PROFILES) for _ in range(2)]
+    asked = await rig.order(card, Kind.DATA_REQUEST)
+    assert await rig.visit(card) == 1
+    assert [(await rig.operation(o))["state"] for o in (*orders, asked)] == ["done", "accepted", "accepted"]
+
+
+async def test_flipping_networks_fill_no_table(rig: Rig) -> None:
+    card = rig.cards[0]
+    before = len(await rig.rows("events", card))
+    for n in range(90):
+        await rig.send(bytes.fromhex("BF4F175A10") + card.eid + bytes.fromhex("8203") + n.to_bytes(3, "big"))
+    assert len(await rig.rows("events", card)) - before <= 60
+    (row,) = await rig.rows("euiccs", card)
+    assert row["plmn"] == (89).to_bytes(3, "big")

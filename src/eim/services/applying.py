@@ -9,7 +9,7 @@ from eim.domain.ids import Iccid, format_iccid, parse_iccid
 from eim.domain.operation import CHANGING, Kind, State
 from eim.domain.outcome import Code, Outcome, outcome_of
 from eim.services.visit import Visit
-from eim.store import associations, mailbox, requests, work
+from eim.store import associations, mailbox, requests, results, work
 from eim.store import inventory as profiles
 from eim.store.packages import Package
 from eim.store.requests import Ask
@@ -24,7 +24,7 @@ async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
     codes = [Code(r.kind, r.code) for r in result.data.results]
     outcome = outcome_of(asked.kind, codes)
     seq = result.data.seq_number
-    fresh = visit.card.highest_seq is None or seq > visit.card.highest_seq or visit.card.unverifiable
+    fresh = await _is_fresh(visit, result)
     if asked.state not in operation.ENDED:
         detail = {"seq": seq, "late": package.state != "head", "deviating": outcome.deviating}
         await end(visit, asked, outcome, detail | await _change(visit, asked, outcome, result, fresh=fresh))
@@ -35,6 +35,15 @@ async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
     await associations.raise_seq(visit.db, visit.bucket, visit.eid, seq)
     if package.state == "head":
         await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
+
+
+async def _is_fresh(visit: Visit, result: ResultSigned) -> bool:
+    """Whether no later result was applied before. The card's own count says so where it rose; where it did not (some
+    begin anew), the counter does: the card accepts only rising ones."""
+    highest = visit.card.highest_seq
+    if highest is None or result.data.seq_number > highest or visit.card.unverifiable:
+        return True
+    return not await results.was_overtaken(visit.db, visit.bucket, visit.eid, result.data.counter)
 
 
 async def end(visit: Visit, asked: Asked, outcome: Outcome, detail: Mapping[str, object]) -> None:

@@ -23,6 +23,7 @@ from eim.store.requests import Ask
 _EID_NOT_FOUND: Final = 2
 _INVALID_EID: Final = 3
 _TAKE_DEADLINE: Final = 0.5  # seconds: a committed stop is final one second later
+_CHANGES_AN_HOUR: Final = 60  # events of one eUICC; beyond that a poll's changes are kept but not told
 _FLUSH_EVERY: Final = 2.0  # seconds of last-seen times that a crash may lose
 _FLUSH_AT_MOST: Final = 5_000
 
@@ -96,7 +97,7 @@ class Polls:
                 about["stateChangeCause"] = poll.cause
                 await requests.add(db, bucket, eid, Ask.AUDIT, f"notifyStateChange {poll.cause}")
                 await requests.hint(db, bucket)
-            if about:
+            if about and not await events.is_crowded(db, bucket, eid, _CHANGES_AN_HOUR):
                 await events.record(db, bucket, eid, card.tenant, Happening.EUICC_CHANGED, about)
                 subject = eid.hex()
                 await audit.record(

@@ -71,7 +71,12 @@ class Sealer:
             overtaken = [p for p in plans if p.overtaken]
             for each in overtaken:
                 await _take_back(db, each)
-            allocated = await self._allocate(db, [p for p in plans if p.seal])
+            plans = [p for p in plans if p.seal]
+            allocated = await self._allocate(db, plans)
+            # Near the ceiling the counters do not suffice for all: then for the first.
+            plans = [p if (p.bucket, p.eid) in allocated else _first(p) for p in plans]
+            short = [p for p in plans if (p.bucket, p.eid) not in allocated]
+            allocated |= await self._allocate(db, short) if short else {}
             made = await self._make(db, plans, allocated)
             if made:
                 await packages.insert(db, made)
@@ -93,8 +98,12 @@ class Sealer:
         self, db: Db, plans: Sequence[Plan], allocated: Mapping[tuple[Bucket, Eid], Allocated]
     ) -> list[Sealed]:
         # The rows are locked only now: a plan that a result or an order overtook meanwhile waits for the next round.
-        hold_good = {(p.bucket, p.eid): p for p in await self._plans(db, list(allocated))}
-        ours = [p for p in plans if (p.bucket, p.eid) in allocated and hold_good.get((p.bucket, p.eid)) == p]
+        hold_good = {(p.bucket, p.eid): p.seal for p in await self._plans(db, list(allocated))}
+        ours = [
+            p
+            for p in plans
+            if (p.bucket, p.eid) in allocated and hold_good.get((p.bucket, p.eid), ())[: len(p.seal)] == p.seal
+        ]
         really = await work.seal(db, sorted((o.bucket, o.id) for p in ours for o in p.seal))
         jobs = [(allocated[p.bucket, p.eid], [o for o in p.seal if o.id in really]) for p in ours]
         return await asyncio.to_thread(self._sign_all, jobs)
@@ -107,6 +116,10 @@ class Sealer:
                 signers[allocated.key_name] = self._keys.load(allocated.key_name)
             made += _sealed(allocated, operations, signers[allocated.key_name])
         return made
+
+
+def _first(plan: Plan) -> Plan:
+    return Plan(plan.bucket, plan.eid, plan.seal[:1])
 
 
 class _Made(msgspec.Struct, frozen=True):

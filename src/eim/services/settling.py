@@ -109,7 +109,8 @@ async def _signed(visit: Visit, result: ResultSigned | ErrorSigned, digest: byte
     verdict = judge(visit.card, visit.speaks, result, package)
     if verdict.match is None and package is not None and package.transaction != result.data.transaction_id:
         package = None  # a counter can be guessed: without a signature that holds, it names no package
-    if result.data.eim_id != visit.card.eim_id or (verdict.counts and package is None):
+    elsewhere = result.data.eim_id != visit.card.eim_id and verdict.word != "refused"
+    if elsewhere or (verdict.counts and package is None):
         verdict = Verdict("foreign", verdict.match)
     if verdict.match is None and verdict.word != "unverifiable" and await is_flooded(visit):
         return
@@ -175,6 +176,8 @@ async def _error(visit: Visit, code: int, package: Package) -> None:
     """The card signed that it did not execute the package."""
     asked = await work.read(visit.db, visit.bucket, package.operation)
     if asked is not None and code == _ECALL and asked.state is State.OUT:
+        await mailbox.unseal_behind(visit.db, visit.bucket, visit.eid)
+        await work.postpone(visit.db, visit.bucket, visit.eid, _AFTER_ECALL)  # nothing overtakes the one that waits
         await work.retry(visit.db, visit.bucket, asked.id, _AFTER_ECALL)
         await visit.record(Happening.OPERATION_POSTPONED, {"operation": str(asked.id), "reason": package_error(code)})
     elif asked is not None and asked.state in (State.OUT, State.IN_DOUBT):

@@ -60,14 +60,26 @@ class Worker:
         async with acquire(self._pool) as db:
             asked = await requests.due(db, buckets, _REQUESTS_A_ROUND)
             expiring = await work.expiring(db, buckets, _REQUESTS_A_ROUND)
+        served = 0
         for request in asked:
-            await self._asking.serve(request, self._leasing.hold)
+            served += await self._alone(request.eid, self._asking.serve(request, self._leasing.hold))
         for each in expiring:
-            await self._asking.expire(each, self._leasing.hold)
+            served += await self._alone(each.eid, self._asking.expire(each, self._leasing.hold))
         async with acquire(self._pool) as db:
             due = await work.due(db, buckets, self._rules.ahead, self._rules.batch)
         sealed = await self._seal(due) if due else 0
-        return len(asked) + len(expiring) + sealed
+        return served + sealed
+
+    async def _alone(self, eid: Eid, deed: Awaitable[None]) -> int:
+        """Do one thing for one eUICC; 0 when it can't be done, which must not hold up the others."""
+        try:
+            await deed
+        except (LeaseLost, Unavailable):
+            raise
+        except (EimError, ValueError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            _log.error("worker.cannot_serve", eid=format_eid(eid), why=str(error))
+            return 0
+        return 1
 
     async def _seal(self, due: Sequence[tuple[Bucket, Eid]]) -> int:
         """Seal a batch; when it can't be, one by one, so that a bad one does not hold up the others."""

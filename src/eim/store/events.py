@@ -23,6 +23,10 @@ _RECORD: Final = """
     INSERT INTO events (bucket, id, eid, tenant, kind, data)
     VALUES ($1, $2, $3, $4, $5, $6)
 """
+_CROWDED: Final = """
+    SELECT count(*) >= $3 FROM (SELECT 1 FROM events WHERE bucket = $1 AND eid = $2 AND at > now() - interval '1 hour'
+                                 LIMIT $3) AS recent
+"""
 _APPEND: Final = """
     INSERT INTO events (bucket, id, eid, tenant, kind, data)
     SELECT u.bucket, u.id, u.eid, $1, u.kind, u.data
@@ -108,6 +112,11 @@ async def record(
     ident = with_bucket(bucket, uuid4().bytes[:14])
     await db.execute(_RECORD, bucket, ident, eid, tenant, kind.text, dict(data))
     return ident
+
+
+async def is_crowded(db: Db, bucket: Bucket, eid: Eid, most: int) -> bool:
+    """Whether `most` events of this eUICC lie within the last hour: more of what anybody can cause is not told."""
+    return bool(await db.fetchval(_CROWDED, bucket, eid, most))
 
 
 async def append(db: Db, tenant: TenantId, events: Sequence[Event]) -> None:

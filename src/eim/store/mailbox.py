@@ -158,6 +158,13 @@ async def take(db: Db, bucket: Bucket, eid: Eid, deadline: float) -> Taken | Non
     return Taken(row["operation"], row["sealed"], row["deliveries"]) if row else None
 
 
+async def unseal_behind(db: Db, bucket: Bucket, eid: Eid) -> None:
+    """Take back what waits behind the head; it is accepted again. Lock the eUICC before."""
+    await db.execute(_HOLD, bucket, eid)
+    await db.execute(_KILL, bucket, eid)
+    await db.execute(_REOPEN, bucket, eid)
+
+
 async def unseal(db: Db, bucket: Bucket, eid: Eid) -> None:
     """Take back every seal that was never handed out; its operations are accepted again. Lock the eUICC before."""
     await db.execute(_HOLD, bucket, eid)

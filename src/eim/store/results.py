@@ -32,6 +32,11 @@ _RECENT_UNPROVEN: Final = """
 _RECENT_NOTIFICATIONS: Final = """
     SELECT count(*) FROM notifications WHERE bucket = $1 AND eid = $2 AND received_at > now() - interval '1 hour'
 """
+_OVERTAKEN: Final = """
+    SELECT EXISTS (SELECT 1 FROM results
+                    WHERE bucket = $1 AND eid = $2 AND counter > $3 AND kind = 'result'
+                      AND verdict IN ('verified', 'unverifiable'))
+"""
 _HAS_DATA: Final = """
     SELECT EXISTS (SELECT 1 FROM results WHERE bucket = $1 AND eid = $2 AND kind IN ('data', 'dataError'))
 """
@@ -125,6 +130,11 @@ async def notifications_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int
 async def unproven_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
     """How many unsigned errors and unreadable messages this EID had in the last hour: anybody can send them."""
     return int(await db.fetchval(_RECENT_UNPROVEN, bucket, eid))
+
+
+async def was_overtaken(db: Db, bucket: Bucket, eid: Eid, counter: int) -> bool:
+    """Whether a result of a package with a higher counter is known: the card executed that one later."""
+    return bool(await db.fetchval(_OVERTAKEN, bucket, eid, counter))
 
 
 async def has_data(db: Db, bucket: Bucket, eid: Eid) -> bool:

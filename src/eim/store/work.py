@@ -18,7 +18,7 @@ _DUE: Final = """
       JOIN gates g ON g.id = o.gate
       JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
      WHERE o.bucket = ANY ($1::smallint[]) AND o.state = 'accepted' AND o.not_before <= now() AND g.open
-       AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL) AND e.counter < 8388607
+       AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL AND e.counter < 8388607)
        AND (SELECT count(*) FROM packages p
              WHERE p.bucket = o.bucket AND p.eid = o.eid AND p.state IN ('waiting', 'head')) < $2
      LIMIT $3
