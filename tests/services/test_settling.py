@@ -301,8 +301,8 @@ async def test_a_card_whose_root_is_not_configured_keeps_nobody_busy_and_is_veri
     rig.results._roots = trust.load_roots([])
     card = rig.cards[0]
     await rig.onboard()
-    assert await rig.visit(card) == 2
-    assert [o["state"] for o in await rig.rows("operations", card)] == ["done", "in_doubt"]
+    assert await rig.visit(card) == 4  # a first answer might be forged: it is asked three times
+    assert sorted(str(o["state"]) for o in await rig.rows("operations", card)) == ["done"] * 3 + ["in_doubt"]
     assert await rig.visit(card) == 0  # asked again tomorrow, not now
     rig.results._roots = trusted
     await rig.order(card, Kind.DATA_REQUEST)

@@ -29,14 +29,22 @@ _AFTER_ECALL: Final = 600.0  # seconds
 
 
 async def take_data(visit: Visit, response: DataResponse, roots: Roots) -> None:
-    """Take in an IpaEuiccDataResponse: certificates, token, capabilities, then the results and notifications in it."""
+    """Take in an IpaEuiccDataResponse: certificates, token, capabilities, then the results and notifications in it.
+
+    One that may be anybody's is kept as foreign and acknowledges nothing; the question stays out.
+    """
     data = response.data
     package = await _request_of(visit, data.transaction_id)
+    if package is not None and not _may_answer(visit, package, data.transaction_id) and not _shows(visit, data, roots):
+        await _store(visit, "data", response.raw, None)
+        return
     await _store(visit, "data", response.raw, package)
     if package is not None and await _is_awaited(visit, package):
         await _certify(visit, data, roots)
         await _introduce(visit, data, package)
         await _answered(visit, package, Outcome(State.DONE, "ok"))
+        if visit.card.public_key is None and await results.unverified(visit.db, visit.bucket, visit.eid):
+            await settling.ask_certificate(visit)
     for result in data.results:
         await settling.settle(visit, result)
     for octets in data.notifications:
@@ -48,6 +56,8 @@ async def take_data(visit: Visit, response: DataResponse, roots: Roots) -> None:
 async def take_error(visit: Visit, error: DataError) -> None:
     """Take in an IpaEuiccDataResponseError: unsigned, so it ends nothing but the question itself."""
     package = await _request_of(visit, error.transaction_id)
+    if package is not None and not _may_answer(visit, package, error.transaction_id):
+        package = None
     await _store(visit, "dataError", error.raw, package)
     if package is None or not await _is_awaited(visit, package):
         return
@@ -67,6 +77,21 @@ async def _request_of(visit: Visit, transaction: bytes | None) -> Package | None
         return await packages.of_data(visit.db, visit.bucket, visit.eid, TransactionId(transaction))
     head = await packages.head(visit.db, visit.bucket, visit.eid)
     return head if head is not None and head.counter is None else None
+
+
+def _may_answer(visit: Visit, package: Package, transaction: bytes | None) -> bool:
+    """Whether an answer is to `package`: a transaction id that went out may be left out only where it went out to."""
+    return package.transaction is None or transaction is not None or visit.on_polling_connection
+
+
+def _shows(visit: Visit, data: IpaEuiccData, roots: Roots) -> bool:
+    """Whether it carries this card's certificate, by a chain that checks."""
+    if data.euicc_certificate is None or data.eum_certificate is None:
+        return False
+    try:
+        return trust.check_chain(data.euicc_certificate, data.eum_certificate, roots, visit.now).eid == visit.eid
+    except UntrustedCertificate:
+        return False
 
 
 async def _is_awaited(visit: Visit, package: Package) -> bool:

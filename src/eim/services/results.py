@@ -62,7 +62,7 @@ class Results:
             if owner is None or card is None:
                 await self._keep_stray(db, source, provided.raw)
                 return self._unknown(provided, named=owner is not None)
-            visit = Visit(db, *owner, card, self._clock())
+            visit = Visit(db, owner, card, self._clock(), source.polled)
             await _learn(visit, provided)
             await self._take(visit, provided)
             await requests.hint(db, visit.bucket)
@@ -78,7 +78,7 @@ class Results:
             if owner is None or card is None:
                 await self._keep_stray(db, source, notified.raw)
                 return
-            visit = Visit(db, *owner, card, self._clock())
+            visit = Visit(db, owner, card, self._clock(), source.polled)
             await notifications.keep(visit, notified.notification.raw)
             await requests.hint(db, visit.bucket)
         await self._trace(visit, source, notified.raw, None)

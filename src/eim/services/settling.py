@@ -23,6 +23,7 @@ _REPLAY: Final = 4  # euiccPackageErrorCode: the counter is not above the card's
 _ECALL: Final = 104
 _AFTER_ECALL: Final = 600.0  # seconds until the next try
 _ASK_AGAIN: Final = 86_400.0  # seconds between two questions for a certificate that did not help
+_IN_VAIN: Final = 3  # answers without a certificate that is believed, before the questions become rare
 _RECOVER_AGAIN: Final = 60.0  # seconds before another recovery that may end in the same doubt; each time four times
 _RECOVERIES: Final = 6
 _UNPROVEN_AN_HOUR: Final = 20  # beyond that, what anybody could have sent for one EID is not even kept
@@ -135,14 +136,20 @@ async def _act(visit: Visit, result: ResultSigned | ErrorSigned, package: Packag
 
 
 async def _await_certificate(visit: Visit, package: Package) -> None:
-    """The card executed it, but nothing proves that yet. Its certificate is asked for again at most once a day."""
+    """The card executed it, but nothing proves that yet."""
     if await work.doubt(visit.db, visit.bucket, package.operation, "unverified"):
         await visit.audit("operation.in_doubt", {"operation": str(package.operation), "reason": "unverified"})
         await visit.record(Happening.OPERATION_IN_DOUBT, {"operation": str(package.operation), "reason": "unverified"})
     if package.state == "head":
         await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
-    asked_before = await results.has_data(visit.db, visit.bucket, visit.eid)
-    delay = _ASK_AGAIN if asked_before else 0.0
+    await ask_certificate(visit)
+
+
+async def ask_certificate(visit: Visit) -> None:
+    """Ask for the card's certificate again: at once while few answers lacked it, for one may have been forged; then
+    at most once a day."""
+    in_vain = await work.data_answers(visit.db, visit.bucket, visit.eid)
+    delay = 0.0 if in_vain < _IN_VAIN else _ASK_AGAIN
     await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "certificate missing", delay)
 
 

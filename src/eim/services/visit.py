@@ -17,18 +17,23 @@ class Visit:
     step of the same message (a result inside a data response) sees it.
     """
 
-    def __init__(self, db: Db, bucket: Bucket, eid: Eid, card: Card, now: datetime) -> None:
+    def __init__(self, db: Db, owner: tuple[Bucket, Eid], card: Card, now: datetime, polled: Eid | None) -> None:
         self.db = db
-        self.bucket = bucket
-        self.eid = eid
+        self.bucket, self.eid = owner
         self.card = card
         self.now = now
+        self.polled = polled  # the EID that last polled on the connection of this message
         self.speaks: Speaks | None = card.speaks
         self.acknowledged: list[int] = []
 
     @property
     def tenant(self) -> TenantId:
         return self.card.tenant
+
+    @property
+    def on_polling_connection(self) -> bool:
+        """Whether this eUICC is the last that polled on the connection its message came on."""
+        return self.polled == self.eid
 
     def acknowledge(self, seq_number: int | None) -> None:
         """The card may forget this one, once the transaction has committed."""

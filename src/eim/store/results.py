@@ -37,9 +37,6 @@ _OVERTAKEN: Final = """
                     WHERE bucket = $1 AND eid = $2 AND counter > $3 AND kind = 'result'
                       AND verdict IN ('verified', 'unverifiable'))
 """
-_HAS_DATA: Final = """
-    SELECT EXISTS (SELECT 1 FROM results WHERE bucket = $1 AND eid = $2 AND kind IN ('data', 'dataError'))
-"""
 _NOTIFICATION: Final = """
     INSERT INTO notifications (bucket, id, eid, tenant, digest, octets, seq_number, event, address, iccid)
     VALUES ($1, gen_random_uuid(), $2, $3, $4, $5, $6, $7, $8, $9)
@@ -135,11 +132,6 @@ async def unproven_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
 async def was_overtaken(db: Db, bucket: Bucket, eid: Eid, counter: int) -> bool:
     """Whether a result of a package with a higher counter is known: the card executed that one later."""
     return bool(await db.fetchval(_OVERTAKEN, bucket, eid, counter))
-
-
-async def has_data(db: Db, bucket: Bucket, eid: Eid) -> bool:
-    """Whether this device has ever answered a data request."""
-    return bool(await db.fetchval(_HAS_DATA, bucket, eid))
 
 
 async def insert_notification(

@@ -102,6 +102,10 @@ _FAILED_RECOVERIES: Final = """
     SELECT count(*) FROM operations
      WHERE bucket = $1 AND eid = $2 AND priority = 0 AND state = 'in_doubt' AND doubt = $3
 """
+_DATA_ANSWERS: Final = """
+    SELECT count(*) FROM operations
+     WHERE bucket = $1 AND eid = $2 AND kind = 'ipaEuiccDataRequest' AND state IN ('done', 'failed')
+"""
 # The head in doubt goes, so that what clears the doubt goes out next. One that is out and not in doubt stays: it is
 # handed out until it is answered, or nothing would ever end it.
 _DEMOTE: Final = """
@@ -235,6 +239,11 @@ async def recovering(db: Db, bucket: Bucket, eid: Eid) -> bool:
 async def failed_recoveries(db: Db, bucket: Bucket, eid: Eid, doubt: str) -> int:
     """How many operations meant to clear a doubt are in the same doubt themselves."""
     return int(await db.fetchval(_FAILED_RECOVERIES, bucket, eid, doubt))
+
+
+async def data_answers(db: Db, bucket: Bucket, eid: Eid) -> int:
+    """How many data requests this device has answered, with an error or not."""
+    return int(await db.fetchval(_DATA_ANSWERS, bucket, eid))
 
 
 async def expiring(db: Db, buckets: Sequence[Bucket], limit: int) -> list[Expiring]:
