@@ -2,7 +2,10 @@
 
 import pytest
 
+from eim.asn1.sgp32 import IpaEuiccDataRequest, decode
+from eim.domain.euicc import Speaks
 from eim.domain.operation import Kind
+from eim.sim import messages
 from eim.sim.der import integer, read, tlv, whole
 from tests.database import Database
 from tests.services import rig as rigs
@@ -85,3 +88,68 @@ async def test_a_first_answer_without_certificate_costs_no_day(fresh: Rig) -> No
     await fresh.visit(card)
     assert {state for _, state in await states(fresh)} == {"done"}
     assert await fresh.enabled(card) == A
+
+
+# IPAs that refuse our words
+
+
+def refused(request: bytes, code: int = 1) -> bytes:
+    """What an IPA says that can't use a data request."""
+    return messages.response_error(code, decode(IpaEuiccDataRequest, request).transaction_id, Speaks.V1_2)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(1, "invalidPackageFormat"), (2, "unknownPackage"), (127, "undefinedError"), (9, "error9")]
+)
+async def test_a_refused_data_request_fails_and_the_next_package_goes_out(fresh: Rig, code: int, reason: str) -> None:
+    card = fresh.cards[0]
+    request = await fresh.poll(card)
+    assert request is not None
+    await fresh.send(fresh.wrap(card, refused(request, code)))
+    (first,) = [o for o in await fresh.rows("operations", card) if o["kind"] == Kind.DATA_REQUEST]
+    assert (first["state"], first["outcome"]["reason"]) == ("failed", reason)  # type: ignore[index]
+    assert (await fresh.rows("euiccs", card))[0]["introduced_at"] is not None
+    inventory = await fresh.poll(card)
+    assert inventory is not None
+    assert inventory[:2] == b"\xbf\x51"
+
+
+async def test_an_ipa_that_refuses_every_data_request_keeps_nobody_busy(database: Database) -> None:
+    rig = await rigs.start(database)
+    await rig.onboard(association_token=1)
+    card = rig.cards[0]
+    packages = 0
+    while (package := await rig.poll(card)) is not None:
+        packages += 1
+        assert packages < 10
+        await rig.provide(card, refused(package) if package[:2] == b"\xbf\x52" else rig.execute(card, package))
+    assert {state for kind, state in await states(rig) if kind == Kind.DATA_REQUEST} == {"failed"}
+    assert {state for kind, state in await states(rig) if kind != Kind.DATA_REQUEST} == {"in_doubt"}  # no certificate
+
+
+async def test_a_refusal_that_names_no_request_ends_none(fresh: Rig) -> None:
+    card = fresh.cards[0]
+    request = await fresh.poll(card)
+    for named in (None, b"\x07" * 16):
+        await fresh.provide(card, messages.response_error(1, named, Speaks.V1_2))
+    assert await fresh.poll(card) == request
+
+
+async def test_a_head_in_doubt_is_cleared_while_half_a_recovery_is_open(known: Rig) -> None:
+    card = known.cards[0]
+    await known.order(card, Kind.ENABLE, B)
+    await known.poll(card)
+    for row in range(2):  # the order, then the data request that was to clear it, both doubtful
+        (out,) = [p for p in await known.rows("packages", card) if p["state"] == "head"]
+        await known.database.owner().execute("UPDATE operations SET state = 'in_doubt' WHERE id = $1", out["operation"])
+        await known.database.owner().execute(
+            "INSERT INTO requests (bucket, id, eid, kind, reason) VALUES ($1, gen_random_uuid(), $2, 'recover', $3)",
+            out["bucket"],
+            card.eid,
+            f"test {row}",
+        )
+        await known.poll(card)
+    recovering = [o for o in await known.rows("operations", card) if o["priority"] == 0]
+    assert sorted(str(o["kind"]) for o in recovering) == ["ipaEuiccDataRequest"] * 2 + ["listProfileInfo"]
+    await known.visit(card)
+    assert {state for kind, state in await states(known) if kind != Kind.DATA_REQUEST} == {"done", "failed"}

@@ -70,12 +70,16 @@ async def _catch_up(db: Db, request: Request, card: Card) -> None:
 
 async def _recover(db: Db, bucket: Bucket, eid: Eid) -> None:
     """What is in doubt leaves the head; a data request for results goes out next, then an inventory (design 3.3)."""
-    if await work.recovering(db, bucket, eid) or not await work.doubtful(db, bucket, eid):
-        return  # under way, or the late result came meanwhile
+    if not await work.doubtful(db, bucket, eid):
+        return  # the late result came meanwhile
+    under_way = await work.recovering(db, bucket, eid)
+    if under_way and not await work.is_head_in_doubt(db, bucket, eid):
+        return
     await mailbox.unseal(db, bucket, eid)
     await work.clear_head(db, bucket, eid)
-    await _place(db, bucket, eid, Kind.DATA_REQUEST, Priority.RECOVERY)
-    await _place(db, bucket, eid, Kind.LIST_PROFILES, Priority.RECOVERY)
+    for kind in (Kind.DATA_REQUEST, Kind.LIST_PROFILES):
+        if kind not in under_way:
+            await _place(db, bucket, eid, kind, Priority.RECOVERY)
 
 
 async def _expire(db: Db, expiring: Expiring, card: Card) -> None:

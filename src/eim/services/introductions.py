@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from eim.asn1.sgp32 import DataError, DataResponse, IpaEuiccData
+from eim.asn1.sgp32 import DataError, DataResponse, IpaEuiccData, ResponseError
 from eim.domain import operation
 from eim.domain.euicc import Speaks
 from eim.domain.event import Happening
@@ -26,6 +26,7 @@ from eim.store.results import Stored
 _INCORRECT_TAG_LIST: Final = 1
 _ECALL: Final = 104
 _AFTER_ECALL: Final = 600.0  # seconds
+_REFUSALS: Final = {1: "invalidPackageFormat", 2: "unknownPackage", 127: "undefinedError"}
 
 
 async def take_data(visit: Visit, response: DataResponse, roots: Roots) -> None:
@@ -66,9 +67,30 @@ async def take_error(visit: Visit, error: DataError) -> None:
     elif error.code == _INCORRECT_TAG_LIST and package.speaks != Speaks.V1_0_1.value:
         await associations.learn_speaks(visit.db, visit.bucket, visit.eid, Speaks.V1_0_1)
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "incorrectTagList")
-    elif visit.card.introduced_at is None:
-        await _write(visit, visit.card.association_token, {})
+    else:
+        await _introduce_by_record(visit)
     await _answered(visit, package, Outcome(State.FAILED, data_error(error.code)))
+
+
+async def take_refusal(visit: Visit, error: ResponseError) -> bool:
+    """End the data request that an IPA could not use: nothing on the card depends on it. False: it names none that
+    is out, or only its own connection could name it."""
+    package = await _request_of(visit, error.transaction_id)
+    if package is None or (error.transaction_id is None and not _was_bare(visit, package)):
+        return False
+    if not await _is_awaited(visit, package):
+        return False
+    await _store(visit, "responseError", error.raw, package)
+    await _introduce_by_record(visit)
+    reason = _REFUSALS.get(error.code, f"error{error.code}")
+    await _answered(visit, package, Outcome(State.FAILED, reason))
+    return True
+
+
+async def _introduce_by_record(visit: Visit) -> None:
+    """It tells nothing of itself: what an operator recorded has to do."""
+    if visit.card.introduced_at is None:
+        await _write(visit, visit.card.association_token, {})
 
 
 async def _request_of(visit: Visit, transaction: bytes | None) -> Package | None:
@@ -82,6 +104,10 @@ async def _request_of(visit: Visit, transaction: bytes | None) -> Package | None
 def _may_answer(visit: Visit, package: Package, transaction: bytes | None) -> bool:
     """Whether an answer is to `package`: a transaction id that went out may be left out only where it went out to."""
     return package.transaction is None or transaction is not None or visit.on_polling_connection
+
+
+def _was_bare(visit: Visit, package: Package) -> bool:
+    return package.transaction is None and visit.on_polling_connection
 
 
 def _shows(visit: Visit, data: IpaEuiccData, roots: Roots) -> bool:

@@ -93,7 +93,7 @@ class Results:
                 await introductions.take_data(visit, response, self._roots)
             case DataError() as error:
                 await introductions.take_error(visit, error)
-            case ResponseError() as error:
+            case ResponseError() as error if not await introductions.take_refusal(visit, error):
                 await settling.take_unsigned(visit, "responseError", error.raw, error.transaction_id)
             case TriggerResult() as trigger:
                 await _keep_trigger(visit, trigger)

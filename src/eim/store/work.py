@@ -95,8 +95,12 @@ _EXPIRE: Final = """
  RETURNING id
 """
 _RECOVERING: Final = """
-    SELECT EXISTS (SELECT 1 FROM operations
-                    WHERE bucket = $1 AND eid = $2 AND priority = 0 AND state IN ('accepted', 'sealed', 'out'))
+    SELECT kind FROM operations
+     WHERE bucket = $1 AND eid = $2 AND priority = 0 AND state IN ('accepted', 'sealed', 'out')
+"""
+_HEAD_IN_DOUBT: Final = """
+    SELECT EXISTS (SELECT 1 FROM mailbox m JOIN operations o ON o.bucket = m.bucket AND o.id = m.operation
+                    WHERE m.bucket = $1 AND m.eid = $2 AND o.state = 'in_doubt')
 """
 _FAILED_RECOVERIES: Final = """
     SELECT count(*) FROM operations
@@ -231,9 +235,14 @@ async def pending(db: Db, bucket: Bucket, eid: Eid, kind: Kind) -> bool:
     return bool(await db.fetchval(_PENDING, bucket, eid, kind.value))
 
 
-async def recovering(db: Db, bucket: Bucket, eid: Eid) -> bool:
-    """Whether what clears a doubt is under way already."""
-    return bool(await db.fetchval(_RECOVERING, bucket, eid))
+async def recovering(db: Db, bucket: Bucket, eid: Eid) -> set[Kind]:
+    """What of a recovery is under way already."""
+    return {Kind(row["kind"]) for row in await db.fetch(_RECOVERING, bucket, eid)}
+
+
+async def is_head_in_doubt(db: Db, bucket: Bucket, eid: Eid) -> bool:
+    """Whether what is out is in doubt itself, so that nothing else goes out before it is cleared."""
+    return bool(await db.fetchval(_HEAD_IN_DOUBT, bucket, eid))
 
 
 async def failed_recoveries(db: Db, bucket: Bucket, eid: Eid, doubt: str) -> int:
