@@ -153,3 +153,23 @@ async def test_a_head_in_doubt_is_cleared_while_half_a_recovery_is_open(known: R
     assert sorted(str(o["kind"]) for o in recovering) == ["ipaEuiccDataRequest"] * 2 + ["listProfileInfo"]
     await known.visit(card)
     assert {state for kind, state in await states(known) if kind != Kind.DATA_REQUEST} == {"done", "failed"}
+
+
+@pytest.mark.parametrize("code", [1, 127])
+async def test_an_ipa_of_v1_0_1_that_refuses_the_words_of_v1_2_is_asked_in_its_own(fresh: Rig, code: int) -> None:
+    card = fresh.cards[0]
+    assert await fresh.poll(card) is not None
+    await fresh.send(tlv(0xBF50, integer(0x02, code)), card.eid)
+    assert await states(fresh) == [(Kind.DATA_REQUEST, "failed"), (Kind.LIST_PROFILES, "accepted")]
+    request = await fresh.poll(card)
+    assert request is not None
+    assert decode(IpaEuiccDataRequest, request).transaction_id is None
+    assert (await fresh.rows("euiccs", card))[0]["speaks"] == "1.0.1"
+
+
+async def test_a_refusal_on_another_connection_does_not_change_the_words(fresh: Rig) -> None:
+    card = fresh.cards[0]
+    request = await fresh.poll(card)
+    await fresh.send(tlv(0xBF50, tlv(0x5A, card.eid), integer(0x02, 1)))
+    await fresh.send(tlv(0xBF50, integer(0x02, 1)))
+    assert await fresh.poll(card) == request

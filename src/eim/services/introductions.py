@@ -87,6 +87,15 @@ async def take_refusal(visit: Visit, error: ResponseError) -> bool:
     return True
 
 
+async def ask_in_its_own_words(visit: Visit) -> None:
+    """An IPA that speaks v1.0.1 has not answered the data request of a later version that is out: it never will."""
+    head = await packages.head(visit.db, visit.bucket, visit.eid) if visit.on_polling_connection else None
+    if head is None or head.counter is not None or head.transaction is None or not await _is_awaited(visit, head):
+        return
+    await _answered(visit, head, Outcome(State.FAILED, _REFUSALS[1]))
+    await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "asked in the words of a later version")
+
+
 async def _introduce_by_record(visit: Visit) -> None:
     """It tells nothing of itself: what an operator recorded has to do."""
     if visit.card.introduced_at is None:

@@ -65,6 +65,8 @@ class Results:
             visit = Visit(db, owner, card, self._clock(), source.polled)
             await _learn(visit, provided)
             await self._take(visit, provided)
+            if provided.speaks is Speaks.V1_0_1 and visit.card.speaks is Speaks.V1_0_1:
+                await introductions.ask_in_its_own_words(visit)
             await requests.hint(db, visit.bucket)
             answer = acknowledgement(visit.acknowledged, visit.speaks)
         await self._trace(visit, source, provided.raw, answer if provided.wants_answer else None)
