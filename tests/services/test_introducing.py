@@ -173,3 +173,42 @@ async def test_a_refusal_on_another_connection_does_not_change_the_words(fresh: 
     await fresh.send(tlv(0xBF50, tlv(0x5A, card.eid), integer(0x02, 1)))
     await fresh.send(tlv(0xBF50, integer(0x02, 1)))
     assert await fresh.poll(card) == request
+
+
+# What a device speaks
+
+
+async def speaks(rig: Rig) -> object:
+    return (await rig.rows("euiccs", rig.cards[0]))[0]["speaks"]
+
+
+async def test_nobody_elses_message_changes_what_a_proven_card_speaks(known: Rig) -> None:
+    card = known.cards[0]
+    before = await speaks(known)
+    forged = tlv(0xBF50, tlv(0xBF52, integer(0x81, 127)))
+    for polled in (card.eid, None):
+        assert await known.send(forged, polled) is not None
+    assert await speaks(known) == before
+
+
+async def test_a_result_that_verified_says_what_its_device_speaks(known: Rig) -> None:
+    card = known.cards[0]
+    await known.order(card, Kind.ENABLE, B)
+    package = await known.poll(card)
+    assert package is not None
+    executed = known.execute(card, package)
+    result = messages.result_with(executed, [], Speaks.V1_0_1)
+    broken = messages.result_with(executed[:-8] + bytes(8), [], Speaks.V1_0_1)
+    await known.send(tlv(0xBF50, broken), card.eid)
+    assert await speaks(known) == "1.2"
+    await known.send(tlv(0xBF50, result))
+    assert await speaks(known) == "1.0.1"
+    audited = await known.database.owner().fetch("SELECT data FROM audit WHERE action = 'euicc.speaks'")
+    assert [row["data"] for row in audited][-1] == {"speaks": "1.0.1"}
+
+
+async def test_a_message_that_anybody_could_send_says_nothing_of_a_card_that_never_called(fresh: Rig) -> None:
+    card = fresh.cards[0]
+    await fresh.poll(card)
+    await fresh.send(tlv(0xBF50, tlv(0x5A, card.eid), integer(0x02, 1)))
+    assert await speaks(fresh) is None

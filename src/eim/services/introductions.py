@@ -64,8 +64,8 @@ async def take_error(visit: Visit, error: DataError) -> None:
         return
     if error.code == _ECALL:
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "ecallActive", _AFTER_ECALL)
-    elif error.code == _INCORRECT_TAG_LIST and package.speaks != Speaks.V1_0_1.value:
-        await associations.learn_speaks(visit.db, visit.bucket, visit.eid, Speaks.V1_0_1)
+    elif error.code == _INCORRECT_TAG_LIST and package.speaks != Speaks.V1_0_1.value and not visit.card.token_proven:
+        await visit.learn_speaks(Speaks.V1_0_1)
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "incorrectTagList")
     else:
         await _introduce_by_record(visit)
@@ -99,7 +99,7 @@ async def ask_in_its_own_words(visit: Visit) -> None:
 async def _introduce_by_record(visit: Visit) -> None:
     """It tells nothing of itself: what an operator recorded has to do."""
     if visit.card.introduced_at is None:
-        await _write(visit, visit.card.association_token, {})
+        await _write(visit, visit.card.association_token, visit.card.speaks, {})
 
 
 async def _request_of(visit: Visit, transaction: bytes | None) -> Package | None:
@@ -179,7 +179,7 @@ async def _certify(visit: Visit, data: IpaEuiccData, roots: Roots) -> None:
 async def _introduce(visit: Visit, data: IpaEuiccData, package: Package) -> None:
     """Keep what it says: the token only while no signed result has proven another."""
     card = visit.card
-    visit.speaks = visit.speaks if visit.speaks is Speaks.V1_0_1 else _newest(data) or visit.speaks
+    speaks = card.speaks if card.speaks is Speaks.V1_0_1 else _newest(data) or card.speaks
     token = card.association_token
     if not card.token_proven and data.association_token is not None:
         token = data.association_token
@@ -187,9 +187,9 @@ async def _introduce(visit: Visit, data: IpaEuiccData, package: Package) -> None
         token = None  # it has none configured, it says, and would not take the recorded one
     elif data.association_token not in (None, card.association_token):
         await visit.record(Happening.EUICC_TOKEN_DIFFERS, {"why": "it reports a token other than the proven one"})
+    await _write(visit, token, speaks, _capabilities(data))
     if _asked_in_vain(visit, data, package):
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "certificates missing")
-    await _write(visit, token, _capabilities(data))
 
 
 async def _was_refused(visit: Visit) -> bool:
@@ -200,18 +200,21 @@ async def _was_refused(visit: Visit) -> bool:
 def _asked_in_vain(visit: Visit, data: IpaEuiccData, package: Package) -> bool:
     """A v1.0.1 peer that was asked in the words of v1.2 may leave out what it does not know."""
     missing = data.euicc_certificate is None and visit.card.public_key is None and not visit.card.unverifiable
-    return missing and visit.speaks is Speaks.V1_0_1 and package.speaks != Speaks.V1_0_1.value
+    return missing and visit.card.speaks is Speaks.V1_0_1 and package.speaks != Speaks.V1_0_1.value
 
 
-async def _write(visit: Visit, token: int | None, capabilities: dict[str, object]) -> None:
+async def _write(visit: Visit, token: int | None, speaks: Speaks | None, capabilities: dict[str, object]) -> None:
     card = visit.card
-    await associations.introduce(visit.db, visit.bucket, visit.eid, token, visit.speaks, capabilities)
+    await associations.introduce(visit.db, visit.bucket, visit.eid, token, speaks, capabilities)
+    if speaks is not None and speaks is not card.speaks:
+        visit.speaks = speaks
+        await visit.audit("euicc.speaks", {"speaks": speaks.value})
     if card.introduced_at is None:
-        await visit.record(Happening.EUICC_INTRODUCED, {"speaks": visit.speaks.value if visit.speaks else None})
+        await visit.record(Happening.EUICC_INTRODUCED, {"speaks": speaks.value if speaks else None})
         await visit.audit("euicc.introduced", {})
-    elif token != card.association_token or visit.speaks is not card.speaks:
+    elif token != card.association_token or speaks is not card.speaks:
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.RESEAL, "token or version changed")
-    visit.card = msgspec.structs.replace(card, association_token=token, introduced_at=visit.now, speaks=visit.speaks)
+    visit.card = msgspec.structs.replace(card, association_token=token, introduced_at=visit.now, speaks=speaks)
 
 
 def _newest(data: IpaEuiccData) -> Speaks | None:

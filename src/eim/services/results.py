@@ -24,8 +24,8 @@ from eim.services import introductions, notifications, settling
 from eim.services.ports import Clock
 from eim.services.traces import Exchange, Tracer
 from eim.services.visit import Visit
-from eim.services.whose import Source, whose
-from eim.store import Db, associations, requests, results
+from eim.services.whose import Source, transaction_in, whose
+from eim.store import Db, associations, packages, requests, results
 from eim.store.connect import Pool, transaction
 from eim.store.results import Stored
 
@@ -65,6 +65,7 @@ class Results:
             visit = Visit(db, owner, card, self._clock(), source.polled)
             await _learn(visit, provided)
             await self._take(visit, provided)
+            await _learn_proven(visit, provided)
             if provided.speaks is Speaks.V1_0_1 and visit.card.speaks is Speaks.V1_0_1:
                 await introductions.ask_in_its_own_words(visit)
             await requests.hint(db, visit.bucket)
@@ -126,18 +127,42 @@ class Results:
 
 
 async def _learn(visit: Visit, provided: Provided) -> None:
-    """The shape of a message tells its version: v1.0.1 for certain, later ones only that it isn't that.
+    """Read and answer a message by the version its shape tells; keep that only when the device itself seems to say it.
 
-    A bare error looks alike in v1.0.1 and v1.1, so it corrects nothing that is known.
+    Until a signature of the card verified that is who polled, or who knows a transaction id of ours.
     """
-    known, speaks = visit.card.speaks, provided.speaks
-    if known is not None and isinstance(provided.payload, ResponseError):
+    speaks = _told(visit.card.speaks, provided)
+    if speaks is None:
         return
-    if speaks is None or speaks is known or (speaks is not Speaks.V1_0_1 and known not in (None, Speaks.V1_0_1)):
-        return
-    await associations.learn_speaks(visit.db, visit.bucket, visit.eid, speaks)
-    visit.card = msgspec.structs.replace(visit.card, speaks=speaks)
     visit.speaks = speaks
+    if not visit.card.token_proven and (visit.on_polling_connection or await _names_ours(visit, provided)):
+        await visit.learn_speaks(speaks)
+
+
+async def _learn_proven(visit: Visit, provided: Provided) -> None:
+    """A result whose signature holds says by its shape what the device speaks."""
+    if visit.speaks is None or visit.speaks is visit.card.speaks:
+        return
+    if isinstance(provided.payload, ResultSigned | ErrorSigned):
+        digest = hashlib.sha256(provided.payload.raw).digest()
+        if await results.verdict_of(visit.db, visit.bucket, visit.eid, digest) == "verified":
+            await visit.learn_speaks(visit.speaks)
+
+
+def _told(known: Speaks | None, provided: Provided) -> Speaks | None:
+    """The version that the shape of a message tells, when it is news: v1.0.1 for certain, later ones only that it
+    isn't that. A bare error looks alike in v1.0.1 and v1.1, so it corrects nothing that is known."""
+    speaks = provided.speaks
+    if known is not None and isinstance(provided.payload, ResponseError):
+        return None
+    if speaks is known or (speaks is not Speaks.V1_0_1 and known not in (None, Speaks.V1_0_1)):
+        return None
+    return speaks
+
+
+async def _names_ours(visit: Visit, provided: Provided) -> bool:
+    transaction = transaction_in(provided.payload)
+    return transaction is not None and await packages.owner_of(visit.db, visit.bucket, transaction) == visit.eid
 
 
 async def _keep_trigger(visit: Visit, trigger: TriggerResult) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+import msgspec
+
 from eim.domain.euicc import Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TenantId, format_eid
-from eim.store import Db, audit, events
+from eim.store import Db, associations, audit, events
 from eim.store.associations import Card
 
 
@@ -39,6 +41,13 @@ class Visit:
         """The card may forget this one, once the transaction has committed."""
         if seq_number is not None and seq_number not in self.acknowledged:
             self.acknowledged.append(seq_number)
+
+    async def learn_speaks(self, speaks: Speaks) -> None:
+        """Its device speaks this version of SGP.32 from now on, as far as we know."""
+        await associations.learn_speaks(self.db, self.bucket, self.eid, speaks)
+        self.card = msgspec.structs.replace(self.card, speaks=speaks)
+        self.speaks = speaks
+        await self.audit("euicc.speaks", {"speaks": speaks.value})
 
     async def record(self, kind: Happening, data: Mapping[str, object]) -> None:
         """An event on the eUICC's timeline."""
