@@ -167,7 +167,7 @@ class UntrustedCertificate(PeerFault):
         self.reason = reason
 
 
-class Flooded(Unavailable):
+class Flooded(PeerFault):
     """So much came for one device that more of it is not kept now."""
 
     code = "flooded"

@@ -8,6 +8,7 @@ from eim.domain.euicc import ProfileState
 from eim.domain.event import Happening
 from eim.domain.ids import Iccid
 from eim.errors import Flooded, Malformed
+from eim.protocol.ecdsa import Curve, PublicKey, verify
 from eim.services.visit import Visit
 from eim.store import inventory, requests, results
 from eim.store.requests import Ask
@@ -25,6 +26,7 @@ async def keep(visit: Visit, octets: bytes) -> int | None:
     try:
         notification = decode(PendingNotification, octets)
     except Malformed:
+        await _refuse_flood(visit)
         await _store(visit, StoredNotification(hashlib.sha256(octets).digest(), octets, None, None, None, None))
         return None
     await keep_read(visit, notification)
@@ -43,7 +45,12 @@ async def keep_listed(visit: Visit, octets: bytes) -> int | None:
 
 
 async def keep_read(visit: Visit, notification: PendingNotification) -> None:
-    """Store a notification; one that contradicts the inventory makes a worker list the card's profiles."""
+    """Store a notification; one that contradicts the inventory makes a worker list the card's profiles.
+
+    Raises Flooded for one that the card's key doesn't prove, when too many of those came: the IPA keeps it.
+    """
+    if not _is_proven(visit, notification):
+        await _refuse_flood(visit)
     stored = StoredNotification(
         digest=hashlib.sha256(notification.raw).digest(),
         octets=notification.raw,
@@ -56,10 +63,21 @@ async def keep_read(visit: Visit, notification: PendingNotification) -> None:
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, "a notification contradicts the inventory")
 
 
-async def _store(visit: Visit, stored: StoredNotification) -> bool:
-    """Whether it is new. Raises Flooded: the IPA keeps what we don't, and sends it again."""
+def _is_proven(visit: Visit, notification: PendingNotification) -> bool:
+    """Whether the card's own key signed it (SGP.32 section 5.14.7)."""
+    card = visit.card
+    if card.public_key is None or card.curve is None or not notification.signed:
+        return False
+    return verify(PublicKey(Curve(card.curve), card.public_key), notification.signed, notification.signature)
+
+
+async def _refuse_flood(visit: Visit) -> None:
     if await results.notifications_within_the_hour(visit.db, visit.bucket, visit.eid) >= _AN_HOUR:
         raise Flooded("more notifications came for this EID within an hour than a card makes")
+
+
+async def _store(visit: Visit, stored: StoredNotification) -> bool:
+    """Whether it is new."""
     new = await results.insert_notification(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
     if new is None:
         return False

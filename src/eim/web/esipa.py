@@ -7,7 +7,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eim.errors import EimError, Malformed, Unavailable
+from eim.errors import EimError, Flooded, Malformed, Unavailable
 from eim.protocol.esipa import receive
 from eim.services.esipa import Esipa, polled_eid
 from eim.services.whose import Source
@@ -19,6 +19,7 @@ _MEDIA_TYPE: Final = "application/x-gsma-rsp-asn1"
 _ADMIN_PROTOCOL: Final = "gsma/rsp/v2.1.0"
 _WELL_FORMED: Final = re.compile(r"gsma/rsp/v\d{1,3}\.\d{1,3}\.\d{1,3}")
 _RETRY_AFTER: Final = "30"  # seconds
+_AFTER_FLOOD: Final = "3600"
 
 _log = structlog.get_logger()
 
@@ -77,6 +78,10 @@ def _refusal(request: Request, error: EimError) -> Response:
             _log.warning("esipa.unavailable", code=error.code)
             response = _plain(request, 503, "try again later")
             response.headers["Retry-After"] = _RETRY_AFTER
+            return response
+        case Flooded():  # not stored, so not acknowledged: the IPA keeps it
+            response = _plain(request, 429, "too much came for this device within an hour")
+            response.headers["Retry-After"] = _AFTER_FLOOD
             return response
         case BodyTooLarge():
             return _closing(_plain(request, 413, "the message is too large"))
