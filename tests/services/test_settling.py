@@ -6,7 +6,7 @@ from contextlib import suppress
 import msgspec
 import pytest
 
-from eim.asn1.sgp32 import IpaEuiccDataRequest, decode
+from eim.asn1.sgp32 import IpaEuiccDataRequest, PendingNotification, decode
 from eim.domain.euicc import Speaks
 from eim.domain.ids import bucket_of, format_eid
 from eim.domain.operation import Kind
