@@ -1,6 +1,7 @@
 """Make docs/cli.md and the tables of docs/api.md from what they describe: python docs/make_reference.py"""
 
 import re
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -88,6 +89,16 @@ def _put(text: str, name: str, table: str) -> str:
     return f"{before}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"
 
 
-if __name__ == "__main__":
-    for page, content in pages().items():
+def run(arguments: list[str]) -> int:
+    """Write the pages; with --check, only say whether they are current. For a process of its own: what another has
+    loaded (a subclass of an error, a command's cached help) would show."""
+    made = pages()
+    if arguments == ["--check"]:
+        return int(any(page.read_text() != content for page, content in made.items()))
+    for page, content in made.items():
         page.write_text(content)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

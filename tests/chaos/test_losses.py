@@ -169,6 +169,7 @@ async def _bring_twice(lossy: Lossy, card: VirtualEuicc, body: bytes) -> None:
         card.remove_notification(seq)
 
 
+@pytest.mark.slow
 async def test_requests_under_way_are_finished_when_the_device_role_is_told_to_end_under_load(play: Play) -> None:
     async def scene(lossy: Lossy) -> None:
         outcomes: Counter[str] = Counter()

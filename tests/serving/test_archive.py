@@ -14,6 +14,7 @@ pytestmark = pytest.mark.xdist_group("serving")
 EID = next(iter(eids(EIN, 1))).hex().upper()
 
 
+@pytest.mark.slow
 def test_a_backup_of_a_served_installation_comes_back_with_its_keys_above_its_counters(
     installation: Installation, tmp_path: Path
 ) -> None:
@@ -47,6 +48,7 @@ def test_a_backup_of_a_served_installation_comes_back_with_its_keys_above_its_co
         again.close()
 
 
+@pytest.mark.slow
 def test_a_restore_that_was_killed_half_way_is_never_served(installation: Installation, tmp_path: Path) -> None:
     installation.serve().up().end()
     target = tmp_path / "backup"

@@ -139,6 +139,7 @@ def test_a_set_up_is_made_once_and_follows_what_changes(small: Small) -> None:
     assert small.call("bench")[1] == ["installing dependencies"]
 
 
+@pytest.mark.slow
 def test_a_set_up_that_was_killed_is_redone_from_the_start(small: Small) -> None:
     (small.folder / "wait").touch()
     first = small.start("bench")
