@@ -93,7 +93,8 @@ class Chaos:
         while not last or self.orders < 2:
             last = self._killed.is_set()
             choice = api.ProfileChoice(service_provider=carriers[self.orders % 2])
-            await client.order(api.NewOrder("enable", all=True, profile=choice, rollback=True))
+            many = (await client.summary()).euiccs  # an order this large says how many it means
+            await client.order(api.NewOrder("enable", all=True, profile=choice, rollback=True, confirm=many))
             self.orders += 1
             await self._quiet(embedded)
 
