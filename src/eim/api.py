@@ -29,6 +29,10 @@ Counter: TypeAlias = Annotated[int, Meta(ge=0, le=8_388_607, description="the la
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=1000, description="entries a page")]
 Cursor: TypeAlias = Annotated[str, Meta(max_length=500, description="`next` of the page before")]
+AfterEvent: TypeAlias = Annotated[
+    str,
+    Meta(max_length=64, pattern=_NO_NUL, description="`contact` (the card calls), or an event of it: `euicc.changed`"),
+]
 KindName: TypeAlias = Literal["enable", "disable", "delete", "listProfileInfo", "ipaEuiccDataRequest"]
 StateName: TypeAlias = Literal["accepted", "sealed", "out", "in_doubt", "done", "failed", "withdrawn", "expired"]
 ScopeName: TypeAlias = Literal[
@@ -291,6 +295,31 @@ class NewOrder(Request, frozen=True):
     force: bool = False
     reason: Reason | None = None
     confirm: Annotated[int, Meta(ge=1, le=100_000, description="how many operations are meant")] | None = None
+    after: UUID | None = None  # with `eid`: another operation of that eUICC, which has to be done before
+    after_event: AfterEvent | None = None
+
+
+class ChainStep(Request, frozen=True):
+    """One step of a chain. It goes out after the success of the step before it, and after `after_event` since then."""
+
+    operation: KindName
+    profile: ProfileChoice | None = None
+    rollback: bool | None = None
+    after_event: AfterEvent | None = None
+    not_before: Moment | None = None
+    expires_at: Moment | None = None
+
+
+class NewChain(Request, frozen=True):
+    """Operations for the same eUICCs, each after the success of the one before it. When one does not succeed, the
+    rest is skipped: failed, with the reason dependencyFailed. All of it is accepted, or nothing."""
+
+    eids: Annotated[tuple[EidText, ...], Meta(min_length=1, max_length=10_000)]
+    steps: Annotated[tuple[ChainStep, ...], Meta(min_length=2, max_length=20)]
+    priority: Literal["normal", "urgent"] = "normal"
+    force: bool = False
+    reason: Reason | None = None
+    confirm: Annotated[int, Meta(ge=1, le=200_000, description="how many operations are meant")] | None = None
 
 
 class PlacedLine(Struct, frozen=True):
@@ -306,6 +335,12 @@ class OrderAccepted(Struct, frozen=True):
     accepted: int
     operations: tuple[PlacedLine, ...]
     bad_lines: tuple[BadLine, ...]
+
+
+class ChainAccepted(Struct, frozen=True):
+    """A chain that stands: an order a step."""
+
+    steps: tuple[OrderAccepted, ...]
 
 
 class OrderPreview(Struct, frozen=True):
@@ -339,6 +374,9 @@ class OperationView(Struct, frozen=True):
     expires_at: datetime | None
     handed_at: datetime | None
     ended_at: datetime | None
+    after: UUID | None = None  # the operation that has to be done before
+    after_event: str | None = None  # what has to happen before
+    waits_for: str | None = None  # operation, contact, event or operator; null: nothing
 
 
 class OperationPage(Struct, frozen=True):

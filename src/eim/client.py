@@ -217,6 +217,10 @@ class Client:
     async def order(self, new: api.NewOrder) -> api.OrderAccepted:
         return await self._post("/v1/operations", new, api.OrderAccepted)
 
+    async def order_chain(self, new: api.NewChain) -> api.ChainAccepted:
+        """Order operations that come one after the other."""
+        return await self._post("/v1/operations:chain", new, api.ChainAccepted)
+
     async def preview(self, new: api.NewOrder) -> api.OrderPreview:
         """What an order would do, without doing it."""
         return await self._post("/v1/operations:preview", new, api.OrderPreview)

@@ -35,6 +35,25 @@ async def test_the_options_of_an_order_reach_the_server(eim: Eim, database: Data
     assert (await eim("order", "disable", "--all")).exit_code == 1
 
 
+async def test_a_chain_and_what_comes_after_are_ordered_by_command(eim: Eim, database: Database) -> None:
+    await onboard(database, [1])
+    await give_profiles(database, 1)
+    steps = ("enable Carrier B", f"delete {A} after contact", "list-profiles")
+    done = await eim(
+        "order", "chain", "--eid", eid_text(1), *(word for step in steps for word in ("--step", step)), "--json"
+    )
+    assert done.exit_code == 0, done.output
+    placed = [step["operations"][0]["operation"] for step in json.loads(done.output)["steps"]]
+    shown = [json.loads((await eim("operations", "show", each, "--json")).output) for each in placed]
+    assert [each["after"] for each in shown] == [None, *placed[:2]]
+    assert [each["waits_for"] for each in shown] == [None, "operation", "operation"]
+    assert [each["after_event"] for each in shown] == [None, "contact", None]
+    behind = await eim("order", "data", "--eid", eid_text(1), "--after", placed[2], "--json")
+    assert behind.exit_code == 0, behind.output
+    for wrong in (("data", "--all", "--after", placed[2]), ("chain", "--eid", eid_text(1), "--step", "paint")):
+        assert (await eim("order", *wrong)).exit_code == 1
+
+
 async def test_a_file_names_the_cards_and_their_profiles(eim: Eim, database: Database, tmp_path: Path) -> None:
     await onboard(database, [1, 2])
     file = tmp_path / "cards.csv"

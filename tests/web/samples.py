@@ -66,6 +66,10 @@ class Sample(msgspec.Struct, frozen=True):
 _EID: Final = {"eid": "eid"}
 _TOKEN: Final = {"name": "new", "scopes": ["euiccs:read"]}
 _ORDER: Final = {"operation": "listProfileInfo", "eid": "EID"}
+_CHAIN: Final = {
+    "eids": ["EID"],
+    "steps": [{"operation": "listProfileInfo"}, {"operation": "ipaEuiccDataRequest", "after_event": "contact"}],
+}
 _WEBHOOK: Final = {"id": "webhook"}
 
 SAMPLES: Final[Mapping[str, Sample]] = {
@@ -86,6 +90,7 @@ SAMPLES: Final[Mapping[str, Sample]] = {
     "findProfiles": Sample(query={"iccid": A}),
     "order": Sample(body=_ORDER, others=422),
     "previewOrder": Sample(body=_ORDER),
+    "orderChain": Sample(body=_CHAIN, others=422),
     "listOperations": Sample(),
     "getOperation": Sample({"id": "operation"}),
     "withdraw": Sample({"id": "operation"}),

@@ -22,6 +22,14 @@ from eim.errors import InvalidRequest
 _UNCONFIRMED: Final = "confirmation-needed"
 _LOOK_EVERY_S: Final = 1.0
 _OPEN: Final[tuple[api.StateName, ...]] = ("accepted", "sealed", "out", "in_doubt")
+_TELECOM: Final = "89"  # every ICCID begins so (ITU-T E.118)
+_STEPS: Final[dict[str, api.KindName]] = {
+    "enable": "enable",
+    "disable": "disable",
+    "delete": "delete",
+    "list-profiles": "listProfileInfo",
+    "data": "ipaEuiccDataRequest",
+}
 _ON_ERROR: Final[dict[bool, api.OnErrorName]] = {True: "skip", False: "refuse"}  # by --skip
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -65,6 +73,21 @@ _WHICH: Final = (
         expose_value=False,
         callback=keep,
         help="How many operations are meant; needed for many. On a terminal you are asked.",
+    ),
+    click.option(
+        "--after",
+        type=click.UUID,
+        metavar="ID",
+        expose_value=False,
+        callback=keep,
+        help="Only after the success of this operation of the same eUICC.",
+    ),
+    click.option(
+        "--after-event",
+        metavar="EVENT",
+        expose_value=False,
+        callback=keep,
+        help="Only after the card called (contact), or after this event of it, as euicc.changed.",
     ),
     click.option("--wait", is_flag=True, expose_value=False, callback=keep, help="Wait until every operation ended."),
 )
@@ -125,6 +148,40 @@ def data() -> None:
     _place(_asked("ipaEuiccDataRequest", None))
 
 
+@order.command("chain")
+@click.option("--eid", "eids", multiple=True, required=True, help="An eUICC; may be repeated.")
+@click.option(
+    "--step",
+    "steps",
+    multiple=True,
+    required=True,
+    metavar="STEP",
+    help="In order, as 'enable 8988211000000000002', 'list-profiles after contact', 'delete Carrier A'.",
+)
+@click.option("--urgent", is_flag=True, help="Before what is ordered normally.")
+@click.option("--force", "reason", metavar="REASON", help="Overrule the guards, and say why.")
+@click.option("--confirm", type=click.IntRange(1), help="How many operations are meant, of all steps; needed for many.")
+@server_options
+def chain(
+    *, eids: tuple[str, ...], steps: tuple[str, ...], urgent: bool, reason: str | None, confirm: int | None
+) -> None:
+    """Order operations that come one after the other: each only after the success of the one before it.
+
+    A step is an operation, the profile by its ICCID or service provider, and what has to happen before it.
+    """
+    target = target_here()
+    new = api.NewChain(
+        eids=eids,
+        steps=tuple(map(_step, steps)),
+        priority="urgent" if urgent else "normal",
+        force=reason is not None,
+        reason=reason,
+        confirm=confirm,
+    )
+    placed = target.run(lambda client: client.order_chain(new))
+    say(target, placed, lambda: "\n".join(map(_placed, placed.steps)))
+
+
 @click.group()
 def orders() -> None:
     """See what became of orders."""
@@ -147,6 +204,9 @@ def _asked(kind: api.KindName, rollback: bool | None) -> api.NewOrder:  # noqa: 
     eids, lines = _named(meta[META + "eids"], meta[META + "file"])
     iccid, provider = meta.get(META + "iccid"), meta.get(META + "service_provider")
     reason = meta[META + "reason"]
+    after = meta[META + "after"]
+    if after is not None and (eids is None or len(eids) != 1):
+        raise InvalidRequest("--after names an operation of one eUICC: give its EID with --eid")
     return api.NewOrder(
         operation=kind,
         eids=eids,
@@ -160,7 +220,21 @@ def _asked(kind: api.KindName, rollback: bool | None) -> api.NewOrder:  # noqa: 
         force=reason is not None,
         reason=reason,
         confirm=meta[META + "confirm"],
+        after=after,
+        after_event=meta[META + "after_event"],
     )
+
+
+def _step(text: str) -> api.ChainStep:
+    """OPERATION, the profile by ICCID or service provider, and what it comes after."""
+    what, _, event = text.partition(" after ")
+    word, _, profile = what.strip().partition(" ")
+    if word not in _STEPS:
+        raise InvalidRequest(f"a step begins with one of {', '.join(_STEPS)}: {text!r} does not")
+    named = profile.strip()
+    by_iccid = named.isalnum() and named.startswith(_TELECOM)
+    choice = api.ProfileChoice(iccid=named) if by_iccid else api.ProfileChoice(service_provider=named)
+    return api.ChainStep(_STEPS[word], profile=choice if named else None, after_event=event.strip() or None)
 
 
 def _named(eids: tuple[str, ...], file: Path | None) -> tuple[tuple[str, ...] | None, tuple[api.OrderLine, ...] | None]:

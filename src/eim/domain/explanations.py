@@ -106,6 +106,10 @@ REASONS: Final[Mapping[str, Meaning]] = {
     ),
     "superseded": _meaning("a later answer said all that this one would have", "nothing"),
     "notExecuted": _meaning("the card's inventory shows that it was not done", "order it again"),
+    "dependencyFailed": _meaning(
+        "the operation it comes after did not succeed, so it was never given to the card",
+        "see why that one ended (`eim operations show ID`, ID as in `after`), then order both again",
+    ),
     "withdrawn": _meaning("an operator took it back in time", "nothing"),
     "expired": _meaning(
         "its time ran out before the device fetched it", "see when the device calls, and order with more time"

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from eim.domain import inventory
 from eim.domain.euicc import Profile, ProfileState
 from eim.domain.ids import Iccid, format_iccid
 from eim.domain.operation import Kind
@@ -38,6 +39,17 @@ class Holds(msgspec.Struct, frozen=True):
 
     profiles: Sequence[Profile] | None  # None: not known yet
     queued: Sequence[Queued] = ()  # in the order in which they come to the card
+
+
+def assuming(card: Holds, done: Sequence[Queued]) -> Holds:
+    """The card as it will be for an operation that comes after `done` went well, and only then."""
+    profiles, queued = card.profiles, list(card.queued)
+    for change in done:
+        if profiles is not None:
+            profiles = inventory.after(profiles, change.kind, change.iccid)
+        if change in queued:
+            queued.remove(change)
+    return Holds(profiles, queued)
 
 
 def choose(profiles: Sequence[Profile], service_provider: str) -> Iccid:

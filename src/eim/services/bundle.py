@@ -87,6 +87,14 @@ class Operation(msgspec.Struct, frozen=True):
     ordered_by: str
     created_at: datetime
     handed_at: datetime | None
+    after: UUID | None = None
+    after_event: str | None = None
+    held: str | None = None
+    opening: str | None = None
+    closes_at: datetime | None = None
+    retries: int | None = None
+    attempts: int = 0
+    parked: str | None = None
 
 
 class Package(msgspec.Struct, frozen=True):

@@ -9,8 +9,20 @@ from uuid import UUID, uuid4
 import msgspec
 
 from eim.domain.event import Happening
-from eim.domain.ids import Bucket, Eid, TenantId, bucket_in, bucket_of, derive_operation_id, format_eid, format_iccid
+from eim.domain.guards import Queued
+from eim.domain.ids import (
+    Bucket,
+    Eid,
+    TenantId,
+    bucket_in,
+    bucket_of,
+    derive_operation_id,
+    format_eid,
+    format_iccid,
+    read_eid,
+)
 from eim.domain.operation import ENDED, State, move
+from eim.domain.waiting import held_at_first
 from eim.errors import Conflict, InvalidRequest, NotFound
 from eim.services import ordering, previewing
 from eim.services.limits import make_room_for_order
@@ -18,7 +30,7 @@ from eim.services.lines import MOST_LINES, Problem, Problems, answered_before, r
 from eim.services.ordering import Decided, Estate, Known, Ordering, Target
 from eim.services.previewing import Preview
 from eim.services.tokens import Caller
-from eim.store import Db, audit, euiccs, events, operations, orders, profiles, requests
+from eim.store import Db, audit, dependents, euiccs, events, operations, orders, profiles, requests
 from eim.store.audit import Record
 from eim.store.connect import Pool, listing, transaction
 from eim.store.euiccs import Locked
@@ -47,6 +59,36 @@ class Accepted(msgspec.Struct, frozen=True):
     accepted: int
     placed: tuple[Placed, ...]  # empty when there are more than MOST_NAMED
     problems: tuple[Problem, ...]
+
+
+class Chained(msgspec.Struct, frozen=True):
+    """What became of a chain: an order a step."""
+
+    steps: tuple[Accepted, ...]
+
+
+class Behind(msgspec.Struct, frozen=True):
+    """What the operations of an order come after, by card."""
+
+    operations: Mapping[Eid, UUID] = {}
+    changes: Mapping[Eid, Sequence[Queued]] = {}  # that are done then, the first one first
+    is_open: bool = True  # it has not ended yet
+
+
+class Stands(msgspec.Struct, frozen=True):
+    """An order as it was placed."""
+
+    order: UUID
+    decided: tuple[Decided, ...]
+    lines: tuple[Line, ...]
+    problems: tuple[Problem, ...]
+
+    def answer(self) -> Accepted:
+        """What whoever ordered is told."""
+        both = zip(self.decided, self.lines, strict=True)
+        placed = [Placed(asked.position, line.eid, line.id) for asked, line in both]
+        named = tuple(placed) if len(placed) <= MOST_NAMED else ()
+        return Accepted(self.order, len(self.lines), named, self.problems)
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -85,19 +127,35 @@ class Operations:
         InvalidLines, Unconfirmed, LimitReached, KeyReused.
         """
         ordering.check(asked, datetime.now(UTC))
-        control, problems = uuid4(), Problems()
+        control = uuid4()
         async with transaction(self._pool, tenant=caller.tenant) as db:
             before = await answered_before(db, caller.tenant, repeat, control, Accepted)
             if before is not None:
                 return before
-            targets = await _targets(db, caller.tenant, asked)
-            decided = await _decide(db, caller.tenant, asked, targets, problems)
-            settled = problems.settle(asked.on_error, len(targets))
-            ordering.refuse_unconfirmed(asked, len(decided), self._confirm_above)
-            await make_room_for_order(db, caller.tenant)
-            lines = await _lines(db, caller.tenant, control, decided)
-            await _insert(db, caller, control, asked, lines)
-            done = _accepted(control, decided, lines, settled)
+            behind = await _behind(db, caller.tenant, asked)
+            placed = await _place(db, caller, asked, control, behind)
+            ordering.refuse_unconfirmed(asked.confirm, len(placed.lines), self._confirm_above)
+            done = placed.answer()
+            await remember(db, caller.tenant, repeat, done)
+        return done
+
+    async def place_chain(self, caller: Caller, steps: Sequence[Ordering], repeat: Repeat | None) -> Chained:
+        """Order `steps` for the same eUICCs, each step after the success of the one before it; all or nothing.
+
+        A step is judged by what its card holds once those before it went well. `confirm` of the first step counts
+        the operations of all. Raises what `place` raises.
+        """
+        for step in steps:
+            ordering.check(step, datetime.now(UTC))
+        control = uuid4()
+        async with transaction(self._pool, tenant=caller.tenant) as db:
+            before = await answered_before(db, caller.tenant, repeat, control, Chained)
+            if before is not None:
+                return before
+            placed = await _place_chain(db, caller, steps, control)
+            many = sum(len(step.lines) for step in placed)
+            ordering.refuse_unconfirmed(steps[0].confirm, many, self._confirm_above)
+            done = Chained(tuple(step.answer() for step in placed))
             await remember(db, caller.tenant, repeat, done)
         return done
 
@@ -110,7 +168,7 @@ class Operations:
             wanted = ordering.read(asked, targets, problems)
             at = sorted({(bucket_of(line.eid), line.eid) for line in wanted})
             cards = {card.eid: card for card in await euiccs.find(db, caller.tenant, at)}
-            known = await _known(db, caller.tenant, cards)
+            known = await _known(db, caller.tenant, cards, await _behind(db, caller.tenant, asked))
         decided = ordering.decide(asked, wanted, known, problems)
         return previewing.preview(asked, len(targets), known, decided, problems, self._confirm_above)
 
@@ -161,17 +219,59 @@ async def _targets(db: Db, tenant: TenantId, asked: Ordering) -> Sequence[Target
     return targets
 
 
-async def _decide(
-    db: Db, tenant: TenantId, asked: Ordering, targets: Sequence[Target], problems: Problems
-) -> list[Decided]:
+async def _place(db: Db, caller: Caller, asked: Ordering, control: UUID, behind: Behind) -> Stands:
+    problems = Problems()
+    targets = await _targets(db, caller.tenant, asked)
     wanted = ordering.read(asked, targets, problems)
-    locked = await _lock(db, tenant, [line.eid for line in wanted])
-    return ordering.decide(asked, wanted, await _known(db, tenant, locked), problems)
+    locked = await _lock(db, caller.tenant, [line.eid for line in wanted])
+    decided = ordering.decide(asked, wanted, await _known(db, caller.tenant, locked, behind), problems)
+    settled = problems.settle(asked.on_error, len(targets))
+    await make_room_for_order(db, caller.tenant)
+    lines = await _lines(db, caller.tenant, control, decided)
+    lines = [_after(line, asked, behind) for line in lines]
+    await _insert(db, caller, control, asked, lines)
+    return Stands(control, tuple(decided), tuple(lines), settled)
 
 
-async def _known(db: Db, tenant: TenantId, cards: Mapping[Eid, Locked]) -> Known:
+async def _place_chain(db: Db, caller: Caller, steps: Sequence[Ordering], control: UUID) -> list[Stands]:
+    placed: list[Stands] = []
+    last: dict[Eid, UUID] = {}
+    changes: dict[Eid, list[Queued]] = {}
+    for step in steps:
+        placed.append(await _place(db, caller, step, uuid4() if placed else control, Behind(last, changes)))
+        for line in placed[-1].lines:
+            last[line.eid] = line.id
+            if line.iccid is not None:
+                changes.setdefault(line.eid, []).append(Queued(step.kind, line.iccid))
+    return placed
+
+
+async def _behind(db: Db, tenant: TenantId, asked: Ordering) -> Behind:
+    """What the order comes after, its card locked. Raises NotFound, and Conflict for what ended without success."""
+    if asked.after is None or isinstance(asked.targets, Estate):
+        return Behind()
+    eid, bucket = read_eid(asked.targets[0].eid), bucket_in(asked.after)
+    await _lock(db, tenant, [eid])
+    found = await dependents.before(db, tenant, bucket, asked.after) if bucket is not None else []
+    if not found or found[-1].eid != eid:
+        raise NotFound(f"EID {format_eid(eid)} has no operation {asked.after}: 'after' names one of the same eUICC")
+    last = found[-1].state
+    if last in ENDED and last is not State.DONE:
+        raise Conflict(f"operation {asked.after} is {last.value}, so what comes after its success never will")
+    changes = [Queued(each.kind, each.iccid) for each in found if each.iccid is not None and each.state not in ENDED]
+    return Behind({eid: asked.after}, {eid: changes}, last is not State.DONE)
+
+
+def _after(line: Line, asked: Ordering, behind: Behind) -> Line:
+    after = behind.operations.get(line.eid)
+    held = held_at_first(asked.after_event, open_before=after is not None and behind.is_open)
+    return msgspec.structs.replace(line, after=after, held=held)
+
+
+async def _known(db: Db, tenant: TenantId, cards: Mapping[Eid, Locked], behind: Behind) -> Known:
     at = [(card.bucket, card.eid) for card in cards.values()]
-    return Known(cards, await profiles.of_many(db, tenant, at), await operations.queued(db, tenant, at))
+    held, queued = await profiles.of_many(db, tenant, at), await operations.queued(db, tenant, at)
+    return Known(cards, held, queued, behind.changes)
 
 
 async def _lock(db: Db, tenant: TenantId, eids: Sequence[Eid]) -> Mapping[Eid, Locked]:
@@ -203,7 +303,8 @@ async def _lines(db: Db, tenant: TenantId, control: UUID, decided: Sequence[Deci
 
 async def _insert(db: Db, caller: Caller, control: UUID, asked: Ordering, lines: Sequence[Line]) -> None:
     """The order, its operations, what the timelines and the audit say of it, and the hint to the workers."""
-    terms = Terms(control, asked.kind, caller.actor, asked.priority, asked.rollback, asked.not_before, asked.expires_at)
+    times = asked.not_before, asked.expires_at, asked.after_event
+    terms = Terms(control, asked.kind, caller.actor, asked.priority, asked.rollback, *times)
     await orders.insert(db, caller.tenant, control, terms, len(lines))
     await operations.insert(db, caller.tenant, terms, lines)
     await events.append(db, caller.tenant, [_accepted_event(caller, asked, line) for line in lines])
@@ -215,6 +316,8 @@ def _accepted_event(caller: Caller, asked: Ordering, line: Line) -> Event:
     data: dict[str, object] = {"operation": str(line.id), "kind": asked.kind.value, "by": caller.actor}
     if line.iccid is not None:
         data["iccid"] = format_iccid(line.iccid)
+    if line.after is not None:
+        data["after"] = str(line.after)
     if asked.force_reason is not None:
         data["forced"] = asked.force_reason
     return Event(line.bucket, line.eid, Happening.OPERATION_ACCEPTED, data)
@@ -230,13 +333,6 @@ def _record(caller: Caller, control: UUID, asked: Ordering, size: int) -> Record
         "force_reason": asked.force_reason,
     }
     return Record(caller.tenant, caller.actor, "order.place", str(control), data)
-
-
-def _accepted(
-    control: UUID, decided: Sequence[Decided], lines: Sequence[Line], problems: tuple[Problem, ...]
-) -> Accepted:
-    placed = [Placed(asked.position, line.eid, line.id) for asked, line in zip(decided, lines, strict=True)]
-    return Accepted(control, len(lines), tuple(placed) if len(placed) <= MOST_NAMED else (), problems)
 
 
 async def _read(db: Db, tenant: TenantId, operation: UUID) -> Operation:

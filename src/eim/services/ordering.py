@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
 from eim.domain.euicc import Profile
-from eim.domain.guards import Holds, Queued, choose, refuse_harm
+from eim.domain.guards import Holds, Queued, assuming, choose, refuse_harm
 from eim.domain.ids import Eid, Iccid, eid_check_digits_hold, format_eid, format_iccid, parse_iccid
 from eim.domain.operation import CHANGING, Kind, Priority
+from eim.domain.waiting import check_event
 from eim.errors import EimError, InvalidRequest, NotFound, Unconfirmed
 from eim.services.lines import OnError, Problems, name_duplicates, read_eids
 from eim.store.euiccs import Locked
@@ -45,6 +47,8 @@ class Ordering(msgspec.Struct, frozen=True):
     on_error: OnError = OnError.REFUSE
     force_reason: str | None = None  # why a guard is overruled; None: guards hold
     confirm: int | None = None  # how many operations whoever orders expects
+    after: UUID | None = None  # another operation of the one eUICC that is meant, which has to be done before
+    after_event: str | None = None  # what has to happen before: `contact`, or an event of the card
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -61,10 +65,11 @@ class Known(msgspec.Struct, frozen=True):
     cards: Mapping[Eid, Locked]
     profiles: Mapping[Eid, Sequence[Profile]]
     queued: Mapping[Eid, Sequence[Queued]]
+    done_before: Mapping[Eid, Sequence[Queued]] = {}  # changes that an order comes after
 
     def holds(self, at: Locked) -> Holds:
         profiles = self.profiles.get(at.eid, ()) if at.inventory_at is not None else None
-        return Holds(profiles, self.queued.get(at.eid, ()))
+        return assuming(Holds(profiles, self.queued.get(at.eid, ())), self.done_before.get(at.eid, ()))
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -86,6 +91,10 @@ def check(asked: Ordering, now: datetime) -> None:
         raise InvalidRequest(f"{asked.kind.value} is about the whole card: name no profile")
     if asked.rollback and asked.kind is not Kind.ENABLE:
         raise InvalidRequest("rollback belongs to enable only")
+    if asked.after is not None and (isinstance(asked.targets, Estate) or len(asked.targets) != 1):
+        raise InvalidRequest("'after' names an operation of one eUICC: order for that one alone, or order a chain")
+    if asked.after_event is not None:
+        check_event(asked.after_event)
     for moment in (asked.not_before, asked.expires_at):
         if moment is not None and not _EARLIEST <= moment <= _LATEST:
             raise InvalidRequest("a time lies between the years 2000 and 2200")
@@ -133,11 +142,11 @@ def decide(asked: Ordering, wanted: Sequence[Wanted], known: Known, problems: Pr
     return decided
 
 
-def refuse_unconfirmed(asked: Ordering, many: int, limit: int) -> None:
+def refuse_unconfirmed(confirm: int | None, many: int, limit: int) -> None:
     """Raise Unconfirmed unless an order for more than `limit`, or one that says a number, says how many it is for."""
-    if asked.confirm == many or (asked.confirm is None and many <= limit):
+    if confirm == many or (confirm is None and many <= limit):
         return
-    said = "" if asked.confirm is None else f", not for {asked.confirm}"
+    said = "" if confirm is None else f", not for {confirm}"
     raise Unconfirmed(
         f"this order is for {many} operations{said}: look at POST /v1/operations:preview, and if that is what you "
         f'want, order it with "confirm": {many}'

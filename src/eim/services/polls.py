@@ -15,7 +15,7 @@ from eim.services.ports import Clock
 from eim.services.strangers import Strangers
 from eim.services.traces import Exchange, Tracer
 from eim.services.waiting import Waiters
-from eim.store import associations, audit, events, mailbox, requests, work
+from eim.store import associations, audit, dependents, events, mailbox, requests, work
 from eim.store.connect import Pool, acquire, transaction
 from eim.store.mailbox import Look
 from eim.store.requests import Ask
@@ -65,11 +65,20 @@ class Polls:
 
     async def _answer(self, bucket: Bucket, eid: Eid, poll: Poll, look: Look) -> bytes:
         asked = await self._record(bucket, eid, poll, look)
-        if asked or look.asked or (look.due and not look.ready):
+        if look.awaited:
+            await self._release(bucket, eid)
+        if asked or look.awaited or look.asked or (look.due and not look.ready):
             await self._waiters.wait(bucket, eid)
         elif not look.ready:
             return NO_PACKAGE
         return await self._take(bucket, eid)
+
+    async def _release(self, bucket: Bucket, eid: Eid) -> None:
+        """What waited for the card to call is due now."""
+        async with transaction(self._pool) as db:
+            await associations.lock(db, bucket, eid)
+            await dependents.heard(db, bucket, eid)
+            await requests.hint(db, bucket)
 
     async def _take(self, bucket: Bucket, eid: Eid) -> bytes:
         async with acquire(self._pool) as db:

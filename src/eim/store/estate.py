@@ -35,7 +35,7 @@ _PROFILES: Final = """
 """
 _OPEN: Final = """
     SELECT eid, id, ordinal, kind, iccid, rollback, tag_list, priority, state, doubt, outcome, not_before, expires_at,
-           ordered_by, created_at, handed_at
+           ordered_by, created_at, handed_at, after, after_event, held, opening, closes_at, retries, attempts, parked
       FROM operations
      WHERE bucket = $1 AND (state = 'accepted' OR state IN ('sealed', 'out', 'in_doubt')) ORDER BY eid, ordinal
 """
@@ -84,8 +84,10 @@ _ADD_PROFILE: Final = """
 """
 _ADD_OPERATION: Final = """
     INSERT INTO operations (bucket, eid, tenant, identity, id, ordinal, kind, iccid, rollback, tag_list, priority,
-                            state, doubt, outcome, not_before, expires_at, ordered_by, created_at, handed_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+                            state, doubt, outcome, not_before, expires_at, ordered_by, created_at, handed_at, after,
+                            after_event, held, opening, closes_at, retries, attempts, parked)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+            $24, $25, $26, $27)
 """
 _ADD_PACKAGE: Final = """
     INSERT INTO packages (bucket, eid, identity, number, operation, counter, transaction, token, speaks, sealed, state,

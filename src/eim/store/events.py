@@ -19,7 +19,12 @@ from eim.store import Db
 
 _CHUNK: Final = 10_000  # events a statement
 
+# What waited for an event of this kind waits no more.
 _RECORD: Final = """
+    WITH released AS (
+        UPDATE operations SET held = NULL
+         WHERE bucket = $1 AND eid = $3 AND state = 'accepted' AND held = 'event' AND after_event = $5
+    )
     INSERT INTO events (bucket, id, eid, tenant, kind, data)
     VALUES ($1, $2, $3, $4, $5, $6)
 """

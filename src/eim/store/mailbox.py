@@ -16,9 +16,11 @@ _LOOK: Final = """
            m.sealed IS NOT NULL AND m.not_before <= now() AND g.open AS ready,
            EXISTS (SELECT 1 FROM requests r
                     WHERE r.bucket = $1 AND r.eid = $2 AND r.not_before <= now()) AS asked,
+           EXISTS (SELECT 1 FROM operations h
+                    WHERE h.bucket = $1 AND h.eid = $2 AND h.state = 'accepted' AND h.held = 'contact') AS awaited,
            EXISTS (SELECT 1 FROM operations o JOIN gates og ON og.id = o.gate
                     WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'accepted' AND o.not_before <= now() AND og.open
-                      AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL)) AS due
+                      AND o.held IS NULL AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL)) AS due
       FROM euiccs e
       JOIN mailbox m ON m.bucket = e.bucket AND m.eid = e.eid
       JOIN gates g ON g.id = m.gate
@@ -126,6 +128,7 @@ class Look(msgspec.Struct, frozen=True):
     ready: bool
     asked: bool  # a worker was asked for something that may change what goes out next
     due: bool
+    awaited: bool  # an operation waits for the card to call
     traced: bool  # an operator wants to see what it says and is told
 
 
@@ -140,7 +143,7 @@ async def look(db: Db, bucket: Bucket, eid: Eid) -> Look | None:
     row = await db.fetchrow(_LOOK, bucket, eid)
     if row is None:
         return None
-    return Look(row["speaks"], row["plmn"], row["out"], row["ready"], row["asked"], row["due"], row["traced"])
+    return msgspec.convert(dict(row), Look)
 
 
 async def ready(db: Db, waiting: Sequence[tuple[Bucket, Eid]]) -> set[Eid]:

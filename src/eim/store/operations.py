@@ -11,26 +11,28 @@ from asyncpg import Record as Row
 from eim.domain.guards import Queued
 from eim.domain.ids import Bucket, Eid, Iccid, IdentityId, TenantId
 from eim.domain.operation import Kind, State
-from eim.store import Db
+from eim.domain.waiting import Held
+from eim.store import Db, dependents
 
 _CHUNK: Final = 10_000  # lines a statement: each ends well before the connection's command timeout
 
 _INSERT: Final = """
     INSERT INTO operations (bucket, id, eid, tenant, identity, order_id, ordinal, kind, iccid, rollback, priority,
-                            not_before, expires_at, ordered_by)
+                            not_before, expires_at, ordered_by, after_event, after, held)
     SELECT u.bucket, u.id, u.eid, $1, u.identity, $2, u.ordinal, $3, u.iccid, $4, $5,
-           coalesce($6::timestamptz, now()), $7, $8
-      FROM unnest($9::smallint[], $10::uuid[], $11::bytea[], $12::smallint[], $13::bigint[], $14::bytea[])
-        AS u (bucket, id, eid, identity, ordinal, iccid)
+           coalesce($6::timestamptz, now()), $7, $8, $9, u.after, u.held
+      FROM unnest($10::smallint[], $11::uuid[], $12::bytea[], $13::smallint[], $14::bigint[], $15::bytea[],
+                  $16::uuid[], $17::text[])
+        AS u (bucket, id, eid, identity, ordinal, iccid, after, held)
 """
 _READ: Final = """
     SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, priority, state, doubt, outcome, not_before,
-           expires_at, ordered_by, created_at, handed_at, ended_at
+           expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held
       FROM operations WHERE bucket = $1 AND id = $2 AND tenant = $3
 """
 _PAGE: Final = """
     SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, priority, state, doubt, outcome, not_before,
-           expires_at, ordered_by, created_at, handed_at, ended_at
+           expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held
       FROM operations
      WHERE tenant = $1 AND (created_at, id) < ($2, $3)
        AND ($4::text IS NULL OR state = $4)
@@ -86,6 +88,7 @@ class Terms(msgspec.Struct, frozen=True):
     rollback: bool = False
     not_before: datetime | None = None  # None: now
     expires_at: datetime | None = None
+    after_event: str | None = None
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -97,6 +100,8 @@ class Line(msgspec.Struct, frozen=True):
     identity: IdentityId
     ordinal: int
     iccid: Iccid | None = None
+    after: UUID | None = None  # the operation of the same eUICC that has to be done before
+    held: Held | None = None
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -132,6 +137,9 @@ class Operation(msgspec.Struct, frozen=True):
     created_at: datetime
     handed_at: datetime | None
     ended_at: datetime | None
+    after: UUID | None
+    after_event: str | None
+    held: Held | None  # what it waits for, as long as it is accepted
 
 
 async def insert(db: Db, tenant: TenantId, terms: Terms, lines: Sequence[Line]) -> None:
@@ -146,8 +154,11 @@ async def insert(db: Db, tenant: TenantId, terms: Terms, lines: Sequence[Line]) 
             [line.identity for line in some],
             [line.ordinal for line in some],
             [line.iccid for line in some],
+            [line.after for line in some],
+            [line.held for line in some],
         )
-        await db.execute(_INSERT, *common, terms.not_before, terms.expires_at, terms.ordered_by, *columns)
+        shared = (terms.not_before, terms.expires_at, terms.ordered_by, terms.after_event)
+        await db.execute(_INSERT, *common, *shared, *columns)
 
 
 async def read(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> Operation | None:
@@ -183,8 +194,9 @@ async def take_back(db: Db, bucket: Bucket, eid: Eid) -> None:
 
 
 async def withdraw(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID, actor: str) -> None:
-    """accepted -> withdrawn."""
+    """accepted -> withdrawn; what comes after it is skipped."""
     await db.execute(_WITHDRAW, bucket, operation, tenant, {"reason": "withdrawn", "by": actor})
+    await dependents.follow(db, bucket, operation, State.WITHDRAWN, actor)
 
 
 async def doubt(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> None:
@@ -216,4 +228,7 @@ def _operation(row: Row) -> Operation:
         row["created_at"],
         row["handed_at"],
         row["ended_at"],
+        row["after"],
+        row["after_event"],
+        Held(row["held"]) if row["held"] and row["state"] == State.ACCEPTED else None,
     )

@@ -9,7 +9,7 @@ import msgspec
 
 from eim.domain.ids import Bucket, Eid, Iccid
 from eim.domain.operation import Kind, State
-from eim.store import Db
+from eim.store import Db, dependents
 
 # Which eUICCs have work that can be sealed now, with room for it in front of them. One question for all buckets.
 _DUE: Final = """
@@ -17,7 +17,8 @@ _DUE: Final = """
       FROM operations o
       JOIN gates g ON g.id = o.gate
       JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
-     WHERE o.bucket = ANY ($1::smallint[]) AND o.state = 'accepted' AND o.not_before <= now() AND g.open
+     WHERE o.bucket = ANY ($1::smallint[]) AND o.state = 'accepted' AND o.not_before <= now() AND o.held IS NULL
+       AND g.open
        AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL AND e.counter < 8388607)
        AND (SELECT count(*) FROM packages p
              WHERE p.bucket = o.bucket AND p.eid = o.eid AND p.state IN ('waiting', 'head')) < $2
@@ -30,7 +31,8 @@ _OPEN: Final = """
       JOIN operations o ON o.bucket = u.bucket AND o.eid = u.eid
       JOIN gates g ON g.id = o.gate
       JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
-     WHERE o.state IN ('accepted', 'sealed', 'out') AND (o.state <> 'accepted' OR o.not_before <= now() AND g.open)
+     WHERE o.state IN ('accepted', 'sealed', 'out')
+       AND (o.state <> 'accepted' OR o.not_before <= now() AND o.held IS NULL AND g.open)
      ORDER BY o.bucket, o.eid, o.priority, o.ordinal
 """
 _SEAL: Final = """
@@ -43,7 +45,7 @@ _READ: Final = """
     SELECT id, kind, iccid, rollback, state, doubt, outcome, tag_list, order_id FROM operations
      WHERE bucket = $1 AND id = $2
 """
-# The end, its event and its audit record: one statement, so that none is without the others.
+# The end, its event and its audit record: one statement, so that none is without the others. Whether some come after.
 _END: Final = """
     WITH ended AS (
         UPDATE operations SET state = $3, outcome = $4, ended_at = now() WHERE bucket = $1 AND id = $2
@@ -51,9 +53,11 @@ _END: Final = """
     ), told AS (
         INSERT INTO events (bucket, id, eid, tenant, kind, data)
         SELECT $1, gen_random_uuid(), e.eid, e.tenant, $5, $6 FROM ended e
+    ), audited AS (
+        INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
+        SELECT $1, gen_random_uuid(), e.tenant, 'device', $5, upper(encode(e.eid, 'hex')), $6 FROM ended e
     )
-    INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
-    SELECT $1, gen_random_uuid(), e.tenant, 'device', $5, upper(encode(e.eid, 'hex')), $6 FROM ended e
+    SELECT EXISTS (SELECT 1 FROM operations WHERE bucket = $1 AND after = $2)
 """
 _RETRY: Final = """
     UPDATE operations SET state = 'accepted', not_before = now() + make_interval(secs => $3)
@@ -205,7 +209,9 @@ async def read(db: Db, bucket: Bucket, operation: UUID) -> Asked | None:
 async def end(db: Db, bucket: Bucket, operation: UUID, ending: Ending) -> None:
     """Write how it ended. The caller checked the move with domain.operation.move, under the eUICC's lock."""
     state, happened = ending.state.value, f"operation.{ending.state.value}"
-    await db.execute(_END, bucket, operation, state, dict(ending.outcome), happened, dict(ending.told))
+    followed = await db.fetchval(_END, bucket, operation, state, dict(ending.outcome), happened, dict(ending.told))
+    if followed:
+        await dependents.follow(db, bucket, operation, ending.state, "device")
 
 
 async def retry(db: Db, bucket: Bucket, operation: UUID, delay: float) -> None:
@@ -262,7 +268,10 @@ async def expiring(db: Db, buckets: Sequence[Bucket], limit: int) -> list[Expiri
 
 async def expire(db: Db, bucket: Bucket, operation: UUID) -> bool:
     """From accepted to expired; False when it isn't accepted."""
-    return await db.fetchval(_EXPIRE, bucket, operation) is not None
+    if await db.fetchval(_EXPIRE, bucket, operation) is None:
+        return False
+    await dependents.follow(db, bucket, operation, State.EXPIRED, "worker")
+    return True
 
 
 async def clear_head(db: Db, bucket: Bucket, eid: Eid) -> None:

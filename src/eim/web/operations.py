@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from eim import api
 from eim.domain.ids import bucket_of, parse_iccid, read_eid
 from eim.domain.operation import Kind, Priority, State
@@ -33,6 +35,9 @@ class OperationDesk:
         look = Route(
             "POST", "/v1/operations:preview", writes, "previewOrder", "What an order would do, without doing it."
         )
+        chain = Route(
+            "POST", "/v1/operations:chain", writes, "orderChain", "Order operations that come one after the other.", 202
+        )
         page = Route("GET", "/v1/operations", reads, "listOperations", "List operations, newest first.")
         one = Route("GET", "/v1/operations/{id}", reads, "getOperation", "One operation.")
         back = Route("POST", "/v1/operations/{id}:withdraw", writes, "withdraw", "Take an operation back.")
@@ -41,6 +46,7 @@ class OperationDesk:
         return [
             endpoint(place, api.NewOrder, api.Nothing, api.OrderAccepted, self.place),
             endpoint(look, api.NewOrder, api.Nothing, api.OrderPreview, self.preview),
+            endpoint(chain, api.NewChain, api.Nothing, api.ChainAccepted, self.place_chain),
             endpoint(page, api.Nothing, api.OperationQuery, api.OperationPage, self.page),
             endpoint(back, api.Nothing, api.Nothing, api.OperationView, self.withdraw),
             endpoint(one, api.Nothing, api.Nothing, api.OperationView, self.read),
@@ -50,6 +56,9 @@ class OperationDesk:
 
     async def place(self, call: Call[api.NewOrder, api.Nothing]) -> api.OrderAccepted:
         return views.accepted(await self._operations.place(call.caller, _ordering(call.body), call.repeat))
+
+    async def place_chain(self, call: Call[api.NewChain, api.Nothing]) -> api.ChainAccepted:
+        return views.chained(await self._operations.place_chain(call.caller, _steps(call.body), call.repeat))
 
     async def preview(self, call: Call[api.NewOrder, api.Nothing]) -> api.OrderPreview:
         return views.preview(await self._operations.preview(call.caller, _ordering(call.body)))
@@ -107,7 +116,21 @@ def _ordering(body: api.NewOrder) -> Ordering:
         on_error=OnError(body.on_error),
         force_reason=body.reason,
         confirm=body.confirm,
+        after=body.after,
+        after_event=body.after_event,
     )
+
+
+def _steps(body: api.NewChain) -> list[Ordering]:
+    """Each step as an order of its own."""
+    common = {
+        "eids": body.eids,
+        "priority": body.priority,
+        "force": body.force,
+        "reason": body.reason,
+        "confirm": body.confirm,
+    }
+    return [_ordering(api.NewOrder(**msgspec.structs.asdict(step), **common)) for step in body.steps]  # type: ignore[arg-type]
 
 
 def _targets(body: api.NewOrder) -> tuple[Target, ...] | Estate:

@@ -3,7 +3,7 @@
 from eim import api
 from eim.domain.ids import format_eid, format_iccid
 from eim.services.lines import Problem
-from eim.services.operations import Accepted, Progress
+from eim.services.operations import Accepted, Chained, Progress
 from eim.services.previewing import Preview
 from eim.store.euicc_pages import Listed
 from eim.store.euiccs import Editable, Head, Seen
@@ -83,6 +83,10 @@ def accepted(done: Accepted) -> api.OrderAccepted:
     return api.OrderAccepted(done.order, done.accepted, placed, bad_lines(done.problems))
 
 
+def chained(done: Chained) -> api.ChainAccepted:
+    return api.ChainAccepted(tuple(map(accepted, done.steps)))
+
+
 def preview(looked: Preview) -> api.OrderPreview:
     return api.OrderPreview(
         lines=looked.lines,
@@ -115,6 +119,9 @@ def operation(found: Operation) -> api.OperationView:
         expires_at=found.expires_at,
         handed_at=found.handed_at,
         ended_at=found.ended_at,
+        after=found.after,
+        after_event=found.after_event,
+        waits_for=found.held.value if found.held else None,
     )
 
 
