@@ -33,6 +33,18 @@ class HandEim(msgspec.Struct, frozen=True):
     def new(cls, eim_id: str = EIM_ID) -> "HandEim":
         return cls(ec.generate_private_key(ec.SECP256R1()), eim_id)
 
+    @classmethod
+    def on_brainpool(cls, eim_id: str = EIM_ID) -> "HandEim":
+        return cls(ec.generate_private_key(ec.BrainpoolP256R1()), eim_id)
+
+    def adding(self, eid: Eid, counter: int, other: "HandEim") -> bytes:
+        """BF51 with addEim for `other`, under token 1."""
+        (outer,) = read(other.configuration())
+        (listed,) = read(outer.value)
+        (config,) = read(listed.value)
+        changes = tlv(0xA1, tlv(0xA8, config.value))
+        return self.seal(tlv(0x30, text(0x80, self.eim_id), tlv(0x5A, eid), integer(0x81, counter), changes))
+
     def configuration(self, *more: bytes, counter: int = 0, token: bytes = integer(0x84, -1)) -> bytes:
         """BF57 for one eIM that asks for a token."""
         spki = self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

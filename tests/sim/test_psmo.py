@@ -2,7 +2,8 @@ import msgspec
 import pytest
 
 from eim.asn1.sgp32 import Delete, ListProfileInfo, SetDefaultDpAddress, SetFallbackAttribute, UnsetFallbackAttribute
-from eim.sim.psmo import State, fall_back, perform, tags_in
+from eim.sim.happenings import fall_back
+from eim.sim.psmo import State, perform, tags_in
 from tests.sim.hand import A, B, profile
 
 STATE = State((profile(A, True), msgspec.structs.replace(profile(B, False, 1), fallback_allowed=True)))
@@ -19,7 +20,7 @@ def test_the_fallback_attribute_goes_to_a_disabled_profile_that_allows_it() -> N
 
 
 def test_the_attribute_of_an_active_profile_stays_where_it_is() -> None:
-    fallen = fall_back(perform(STATE, SetFallbackAttribute(B)).state)
+    fallen = fall_back(perform(STATE, SetFallbackAttribute(B)).state).state
     assert fallen.enabled_label != STATE.enabled_label
     assert perform(fallen, UnsetFallbackAttribute()).result == bytes.fromhex("8E0103")
     assert perform(fallen, SetFallbackAttribute(B)).result == bytes.fromhex("8D0103")
@@ -27,7 +28,7 @@ def test_the_attribute_of_an_active_profile_stays_where_it_is() -> None:
 
 
 def test_without_a_fallback_profile_nothing_falls_back() -> None:
-    assert fall_back(STATE) is STATE
+    assert fall_back(STATE).state is STATE
 
 
 def test_a_refusal_leaves_the_state_alone() -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from eim.domain.ids import Iccid
+from eim.domain.ids import Eid, Iccid
 
 FOR_EVER: Final = float("inf")
 
@@ -33,6 +33,15 @@ class Notifications(Enum):
     WITH_RESULT = "withResult"
     SEPARATE = "separate"  # each by HandleNotification, behind the result
     KEPT = "kept"  # never sent unless asked for by a data request
+    LOST = "lost"  # the device forgets them without telling anybody
+
+
+class Reporting(Enum):
+    """When a device brings what its card answered to a package."""
+
+    AT_ONCE = "atOnce"
+    NEXT_VISIT = "nextVisit"  # it hangs up after the package and reports when it calls again
+    NEVER = "never"  # it loses each result; the card still has it, for a data request
 
 
 class AfterDeath(Enum):
@@ -60,6 +69,8 @@ class Behaviour(msgspec.Struct, frozen=True):
     naming: Naming = Naming.NAMED
     carrier: Carrier = Carrier.PROVIDE
     notifications: Notifications = Notifications.WITH_RESULT
+    reporting: Reporting = Reporting.AT_ONCE
+    polls_as: Eid | None = None  # it mistakes its card for another one, and polls under that name
     plmn: bytes | None = None  # told with each poll, 3 octets as in TS 24.008
     polls: int = 16  # in one visit at most
     tries: int = 40  # to bring one message through: nearly two minutes, more than a server needs to restart

@@ -6,7 +6,8 @@ from eim.asn1.sgp32 import IpaEuiccDataRequest
 from eim.domain.euicc import SignatureForm, Speaks
 from eim.sim.der import bits, integer, read, text, tlv
 from eim.sim.euicc import StoredNotification, StoredResult, VirtualEuicc
-from eim.sim.psmo import Condition, tags_in
+from eim.sim.psmo import Condition, positions, tags_in
+from eim.sim.switches import TagLists
 
 _SVN: Final = bytes((2, 5, 0))
 _ROOT_SMDS: Final = "lpa.ds.gsma.com"
@@ -14,26 +15,35 @@ _WHOLE_RESPONSE: Final = 0xBF2B
 _VERSIONS: Final = {Speaks.V1_0_1: (1, 0, 1), Speaks.V1_1: (1, 1, 0), Speaks.V1_2: (1, 2, 0), Speaks.V1_3: (1, 3, 0)}
 _ALWAYS: Final = 0  # stands for the eimTransactionId, which is echoed without being asked for
 _FORBIDDEN_TAGS: Final = frozenset({0x5A, 0xBF2D})
+# The words of each version (section 2.11.1.2); anything else is strange to it.
+_WORDS_V1_0_1: Final = frozenset({0x80, 0xBF20, 0xBF22, 0x83, 0x84, 0xA5, 0xA6, 0x88, 0xA9, 0xBF2B})
+_WORDS: Final = frozenset({0xA0, 0x81, 0xA2, 0xBF20, 0xBF22, 0x83, 0x84, 0xA5, 0xA6, 0xA8, 0xA9})
 _INCORRECT_TAG_LIST: Final = 1
 _CI_NOT_FOUND: Final = 5
 _ECALL_ACTIVE: Final = 104
+_UNDEFINED: Final = 127
 
 
 def data_response(card: VirtualEuicc, request: IpaEuiccDataRequest, eim_id: str) -> bytes:
     """The BF52 that answers `request`, in the version the card's device speaks.
 
-    What it doesn't have it leaves out, as it does with tags it doesn't know; 5A and BF2D it calls an incorrect list.
+    What it doesn't have it leaves out, as a tolerant one does with tags it doesn't know; 5A and BF2D it calls an
+    incorrect list, a strict one the words of another version too.
     """
+    provoked = card.provocations.take("data")
+    if provoked is not None:
+        return _error(card, request, provoked)
     try:
         asked = tags_in(request.tag_list)
     except ValueError:
         return _error(card, request, _INCORRECT_TAG_LIST)
-    if asked & _FORBIDDEN_TAGS:
+    words = _WORDS_V1_0_1 if _old(card) else _WORDS
+    if asked & _FORBIDDEN_TAGS or (card.switches.tag_lists is TagLists.STRICT and not asked <= words):
         return _error(card, request, _INCORRECT_TAG_LIST)
     if request.ci_key_id is not None and request.ci_key_id != card.credentials.ci_key_id:
         return _error(card, request, _CI_NOT_FOUND)
     if card.state.condition is Condition.ECALL:
-        return _error(card, request, _ECALL_ACTIVE)
+        return _error(card, request, _UNDEFINED if _old(card) else _ECALL_ACTIVE)
     members = _members_v1_0_1(card, request, eim_id) if _old(card) else _members(card, request, eim_id)
     return tlv(0xBF52, tlv(0xA0, *(octets for tag, octets in members if tag in asked or tag == _ALWAYS)))
 
@@ -48,7 +58,7 @@ def _members(card: VirtualEuicc, request: IpaEuiccDataRequest, eim_id: str) -> l
         *_facts(card, eim_id),
         (_ALWAYS, transaction),
         (0xA8, _capabilities()),
-        (0xA9, _device_info()),
+        (0xA9, _device_info(card)),
     ]
 
 
@@ -62,7 +72,7 @@ def _members_v1_0_1(card: VirtualEuicc, request: IpaEuiccDataRequest, eim_id: st
         (0x80, _default_smdp(card, 0x80)),
         *_facts(card, eim_id),
         (0x88, _capabilities()),
-        (0xA9, _device_info()),
+        (0xA9, _device_info(card)),
         (_WHOLE_RESPONSE, tlv(_WHOLE_RESPONSE, listed)),
     ]
 
@@ -85,7 +95,7 @@ def _notifications(card: VirtualEuicc, request: IpaEuiccDataRequest) -> list[Sto
     if request.notification_seq is not None:
         return [kept for kept in card.notifications if kept.seq == request.notification_seq]
     if request.notification_events is not None:
-        wanted = _positions(request.notification_events)
+        wanted = positions(request.notification_events)
         return [kept for kept in card.notifications if kept.event.value in wanted]
     return list(card.notifications)
 
@@ -93,11 +103,6 @@ def _notifications(card: VirtualEuicc, request: IpaEuiccDataRequest) -> list[Sto
 def _results(card: VirtualEuicc, request: IpaEuiccDataRequest, eim_id: str) -> list[StoredResult]:
     own = [kept for kept in card.results if kept.eim_id == eim_id]
     return own if request.result_seq is None else [kept for kept in own if kept.seq == request.result_seq]
-
-
-def _positions(content: bytes) -> frozenset[int]:
-    octets = content[1:]
-    return frozenset(at for at in range(8 * len(octets)) if octets[at // 8] & 0x80 >> at % 8)
 
 
 def _error(card: VirtualEuicc, request: IpaEuiccDataRequest, code: int) -> bytes:
@@ -158,6 +163,8 @@ def _capabilities() -> bytes:
     return tlv(0xA8, bits(0x80, 0, 1), bits(0x81, 0))
 
 
-def _device_info() -> bytes:
+def _device_info(card: VirtualEuicc) -> bytes:
     releases = tlv(0x80, bytes((15, 0, 0))) + tlv(0x85, bytes((15, 0, 0)))
-    return tlv(0xA9, tlv(0x80, bytes.fromhex("35000000")), tlv(0xA1, releases))
+    terminal = card.terminal
+    imei = b"" if terminal.imei is None else tlv(0x82, terminal.imei)
+    return tlv(0xA9, tlv(0x80, terminal.tac), tlv(0xA1, releases), imei)

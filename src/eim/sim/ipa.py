@@ -11,7 +11,7 @@ from eim.asn1.sgp32 import IpaEuiccDataRequest, decode
 from eim.domain.euicc import Speaks
 from eim.errors import Malformed
 from eim.sim import messages
-from eim.sim.behaviour import AfterDeath, Behaviour, Carrier, Connections, Notifications
+from eim.sim.behaviour import AfterDeath, Behaviour, Carrier, Connections, Notifications, Reporting
 from eim.sim.data import data_response
 from eim.sim.der import Tlv, read, whole
 from eim.sim.euicc import VirtualEuicc
@@ -30,6 +30,7 @@ class Ended(Enum):
     CAPPED = "capped"  # the device polled as often as it does in one visit
     NO_ANSWER = "noAnswer"
     DIED = "died"
+    HUNG_UP = "hungUp"  # the device keeps a result for its next visit
 
 
 class Counts:
@@ -118,16 +119,25 @@ class Ipa:
     async def _work(self) -> Ended:
         for _ in range(self.behaviour.polls):
             self._counts.polls += 1
-            octets = messages.poll(self.card.eid, self._speaks, self.behaviour.plmn, self._cause)
-            answer = await self._exchange(octets)
+            cause = self.card.cause_for(self._eim_id) if self._cause is None else self._cause
+            eid = self.behaviour.polls_as or self.card.eid
+            answer = await self._exchange(messages.poll(eid, self._speaks, self.behaviour.plmn, cause))
             self._cause = None
+            self.card.told(self._eim_id)
             (given,) = read(whole(answer.body, 0xBF4F).value)
             if given.tag == 0x02:
                 return Ended.NOTHING if given.value == bytes((_NOTHING,)) else Ended.ERROR
             await self._obey(given)
+            if given.tag == 0xBF51 and self.behaviour.reporting is Reporting.NEXT_VISIT:
+                return Ended.HUNG_UP
         return Ended.CAPPED
 
     async def _obey(self, given: Tlv) -> None:
+        refused = self.card.provocations.take("ipa")
+        if refused is not None:
+            transaction = messages.transaction_of(given.raw)
+            await self._provide(messages.response_error(refused, transaction, self._speaks))
+            return
         match given.tag:
             case 0xBF51:
                 await self._execute(given.raw)
@@ -136,7 +146,9 @@ class Ipa:
                 request = decode(IpaEuiccDataRequest, given.raw)
                 await self._provide(data_response(self.card, request, self._eim_id))
             case 0xBF54:
-                await self._provide(messages.no_download(messages.transaction_in(given.value), self._speaks))
+                code = self.card.provocations.take("download")
+                code = messages.UNDEFINED_ERROR if code is None else code
+                await self._provide(messages.no_download(messages.transaction_in(given.value), self._speaks, code))
             case _:
                 await self._provide(messages.response_error(messages.INVALID_PACKAGE_FORMAT, None, self._speaks))
 
@@ -153,6 +165,9 @@ class Ipa:
             raise _Died
         if self.card.enabled != before:
             self._hang_up()  # REFRESH: the modem attaches again, with another address
+        kept = any(stored.raw == result for stored in self.card.results)
+        if kept and self.behaviour.reporting is not Reporting.AT_ONCE:
+            return
         await self._report(result)
 
     async def _report(self, result: bytes) -> None:
@@ -163,7 +178,7 @@ class Ipa:
             if not self.card.may_roll_back:
                 raise
             await self._roll_back()
-        if self.behaviour.notifications is Notifications.SEPARATE:
+        if self.behaviour.notifications in (Notifications.SEPARATE, Notifications.LOST):
             await self._hand_in_notifications()
 
     async def _roll_back(self) -> None:
@@ -178,6 +193,8 @@ class Ipa:
         died, self._died = self._died, False
         if died and self.card.may_roll_back and self.behaviour.after_death is AfterDeath.ROLL_BACK:
             await self._roll_back()
+        if self.behaviour.reporting is Reporting.NEVER:
+            return
         for stored in self.card.results:
             if stored in self.card.results:  # a rollback on the way discards one
                 await self._report(stored.raw)
@@ -185,6 +202,9 @@ class Ipa:
             await self._hand_in_notifications()
 
     async def _hand_in_notifications(self) -> None:
+        if self.behaviour.notifications is Notifications.LOST:
+            for lost in self.card.notifications:
+                self.card.remove_notification(lost.seq)
         for pending in self.card.notifications:
             await self._exchange(messages.notification(pending.raw))
             self.card.remove_notification(pending.seq)

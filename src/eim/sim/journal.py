@@ -27,7 +27,9 @@ class Verdict(StrEnum):
     INVALID_EID = "invalidEid"
     COUNTER_OUT_OF_RANGE = "counterOutOfRange"
     REPLAY = "replayError"
+    SIZE_OVERFLOW = "sizeOverflow"
     ECALL_ACTIVE = "ecallActive"
+    UNDEFINED = "undefinedError"
     EXECUTED = "executed"
 
 
@@ -37,6 +39,7 @@ class Act(msgspec.Struct, frozen=True):
     kind: str  # "enable", "disable", "delete", "listProfileInfo" ...
     iccid: str | None
     code: int  # as in EuiccResultData; 0 is success
+    eim_id: str | None = None  # the eIM that was added, updated or deleted
 
 
 class Personalised(msgspec.Struct, frozen=True, tag="personalised", tag_field="entry"):
@@ -58,6 +61,7 @@ class Received(msgspec.Struct, frozen=True, tag="received", tag_field="entry"):
     sha256: str  # over the whole BF51 as received
     verdict: Verdict
     at: datetime
+    association: str = ""  # which token and key it was held against: a renewed one counts anew
 
 
 class Executed(msgspec.Struct, frozen=True, tag="executed", tag_field="entry"):
@@ -71,6 +75,19 @@ class Executed(msgspec.Struct, frozen=True, tag="executed", tag_field="entry"):
     acts: tuple[Act, ...]
     seq: int  # the seqNumber of its result
     enabled: str | None  # the profile that is active afterwards
+    at: datetime
+    association: str = ""
+
+
+class Changed(msgspec.Struct, frozen=True, tag="changed", tag_field="entry"):
+    """What happened to a card without a package: fallback, a reset, an installation .. (SGP.32 section 3.4)."""
+
+    eid: str
+    what: str
+    code: int  # as the card answered its IPA; 0 is success
+    iccids: tuple[str, ...]  # on the card afterwards
+    eims: tuple[str, ...]
+    enabled: str | None
     at: datetime
 
 
@@ -86,7 +103,7 @@ class RolledBack(msgspec.Struct, frozen=True, tag="rolledBack", tag_field="entry
     at: datetime
 
 
-Entry = Personalised | Received | Executed | RolledBack
+Entry = Personalised | Received | Executed | RolledBack | Changed
 
 
 class Journal:
@@ -170,7 +187,7 @@ def check(entries: Iterable[Entry]) -> Report:
         verdicts=dict(Counter(entry.verdict for entry in received)),
         executed=len(executed),
         rolled_back=len(back),
-        twice=_more_than_once((entry.eim_id, entry.eid, entry.counter) for entry in executed),
+        twice=_more_than_once(executed),
         conflicting=_conflicting(received),
         repeated=_repeated(executed),
         enabled=enabled,
@@ -178,16 +195,18 @@ def check(entries: Iterable[Entry]) -> Report:
     )
 
 
-def _more_than_once(keys: Iterable[tuple[str, str, int]]) -> tuple[tuple[str, str, int], ...]:
-    return tuple(sorted(key for key, times in Counter(keys).items() if times > 1))
+def _more_than_once(executed: Iterable[Executed]) -> tuple[tuple[str, str, int], ...]:
+    times = Counter((entry.eim_id, entry.eid, entry.counter, entry.association) for entry in executed)
+    return tuple(sorted({key[:3] for key, count in times.items() if count > 1}))
 
 
 def _conflicting(received: Iterable[Received]) -> tuple[tuple[str, str, int], ...]:
-    octets: dict[tuple[str, str, int], set[str]] = {}
+    octets: dict[tuple[str, str, int, str], set[str]] = {}
     for entry in received:
         if entry.eim_id is not None and entry.counter is not None:
-            octets.setdefault((entry.eim_id, entry.eid, entry.counter), set()).add(entry.sha256)
-    return tuple(sorted(key for key, digests in octets.items() if len(digests) > 1))
+            key = (entry.eim_id, entry.eid, entry.counter, entry.association)
+            octets.setdefault(key, set()).add(entry.sha256)
+    return tuple(sorted({key[:3] for key, digests in octets.items() if len(digests) > 1}))
 
 
 def _repeated(executed: Iterable[Executed]) -> tuple[tuple[str, str], ...]:

@@ -40,9 +40,9 @@ def response_error(code: int, transaction: bytes | None, speaks: Speaks) -> byte
     return tlv(0xA0, b"" if transaction is None else tlv(0x80, transaction), integer(0x02, code))
 
 
-def no_download(transaction: bytes | None, speaks: Speaks) -> bytes:
-    """ProfileDownloadTriggerResult of a device that can't download."""
-    reason = b"" if speaks is Speaks.V1_0_1 else integer(0x80, UNDEFINED_ERROR)
+def no_download(transaction: bytes | None, speaks: Speaks, code: int = UNDEFINED_ERROR) -> bytes:
+    """ProfileDownloadTriggerResult of a device that doesn't download, for `code`."""
+    reason = b"" if speaks is Speaks.V1_0_1 else integer(0x80, code)
     return tlv(0xBF54, b"" if transaction is None else tlv(0x82, transaction), tlv(0x30, reason))
 
 
@@ -65,6 +65,19 @@ def acknowledged(answer: bytes) -> tuple[int, ...]:
     inside = list(read(whole(answer, 0xBF50).value))
     lists = [found.value for found in inside if found.tag == 0xBF53]
     return tuple(int.from_bytes(seq.value, "big") for value in lists for seq in read(value) if seq.tag == 0x80)
+
+
+def transaction_of(package: bytes) -> bytes | None:
+    """The eimTransactionId of a BF51, BF52 or BF54; None when it has none. Raises Malformed."""
+    (outer,) = read(package)
+    match outer.tag:
+        case 0xBF51:
+            signed = next((found.value for found in read(outer.value) if found.tag == 0x30), b"")
+            return next((found.value for found in read(signed) if found.tag == 0x82), None)
+        case 0xBF52:
+            return next((found.value for found in read(outer.value) if found.tag == 0x83), None)
+        case _:
+            return transaction_in(outer.value)
 
 
 def transaction_in(trigger: bytes) -> bytes | None:

@@ -3,6 +3,7 @@
 Keys are drawn anew for every `Pki.new()`: no published test key is among them.
 """
 
+import hmac
 from datetime import UTC, datetime
 from typing import Final
 
@@ -26,6 +27,11 @@ _CARDS_UNTIL: Final = datetime(
 )  # cards outlive their keys' usefulness: such dates are in the field
 _SIGNS_CERTIFICATES: Final = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
 _SIGNS_DATA: Final = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+_SCALAR: Final = 32  # octets
+_ORDERS: Final = {
+    "secp256r1": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+    "brainpoolP256r1": 0xA9FB57DBA1EEA9BC3E660A909D838D718C397AA3B561A6F7901E0E82974856A7,
+}
 _EID_BODY: Final = 30  # digits before the two check digits
 
 
@@ -89,9 +95,13 @@ class Pki(msgspec.Struct, frozen=True):
         """The root's subject key identifier, 20 octets."""
         return self.root.key_id
 
-    def credentials(self, eid: Eid) -> Credentials:
-        """A new key for the card `eid`, with the certificates that lead to the root."""
-        key = ec.generate_private_key(self.maker.key.curve)
+    def credentials(self, eid: Eid, issue: int = 0) -> Credentials:
+        """The key of the card `eid`, with the certificates that lead to the root.
+
+        The same maker gives the same card the same key, so a fleet made again is the fleet it was. Another `issue`
+        is another card under the same EID, with a key of its own: a forgery that its maker signed.
+        """
+        key = _card_key(self.maker.key, eid, issue)
         der = _card_certificate(eid, key.public_key(), self.maker).public_bytes(Encoding.DER)
         return Credentials(eid, key, der, self.maker_der, self.ci_key_id)
 
@@ -99,6 +109,12 @@ class Pki(msgspec.Struct, frozen=True):
         """(key, CERT.EUICC, CERT.EUM) for `eid`, as DER."""
         made = self.credentials(eid)
         return made.key, made.euicc_certificate, made.eum_certificate
+
+
+def _card_key(maker: ec.EllipticCurvePrivateKey, eid: Eid, issue: int) -> ec.EllipticCurvePrivateKey:
+    secret = maker.private_numbers().private_value.to_bytes(_SCALAR, "big")
+    drawn = b"".join(hmac.digest(secret, bytes((issue, part)) + eid, "sha256") for part in range(2))
+    return ec.derive_private_key(int.from_bytes(drawn, "big") % (_ORDERS[maker.curve.name] - 1) + 1, maker.curve)
 
 
 def _root(key: ec.EllipticCurvePrivateKey) -> Issuer:

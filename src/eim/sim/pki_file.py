@@ -16,14 +16,14 @@ from eim.errors import BadConfiguration
 from eim.sim.pki import Issuer, Pki
 
 
-def load_or_make(path: Path) -> Pki:
-    """The PKI in `path`, a new one written there when the file is missing; mode 0600.
+def load_or_make(path: Path, curve: ec.EllipticCurve | None = None) -> Pki:
+    """The PKI in `path`, a new one on `curve` (P-256 by default) written there when the file is missing; mode 0600.
 
     Raises BadConfiguration when the file holds something else.
     """
     if path.exists():
         return _load(path)
-    pki = Pki.new()
+    pki = Pki.new(curve)
     pem = b"".join(_pem(issuer) for issuer in (pki.root, pki.maker))
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:

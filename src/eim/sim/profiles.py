@@ -11,8 +11,11 @@ _AID_HEAD: Final = bytes.fromhex("A0000005591010FFFFFFFF8900")  # then two octet
 DEFAULT_TAGS: Final = bytes.fromhex(
     "5A4F9F709192959F7B9F269F67"
 )  # of listProfileInfo without a tag list (SGP.32 5.9.14)
+V1_1_TAGS: Final = frozenset({0x9F7B, 0x9F26, 0x9F67})  # that a card of v1.0.1 doesn't know
+OPERATIONAL: Final = 2
 PPR_NO_DISABLE: Final = 1  # ppr1: the profile must not be disabled
 PPR_NO_DELETE: Final = 2
+_PNG: Final = 1
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -24,11 +27,15 @@ class Profile(msgspec.Struct, frozen=True):
     provider: str
     name: str
     nickname: str | None = None
-    profile_class: int = 2  # 0 test, 1 provisioning, 2 operational
+    profile_class: int = OPERATIONAL  # 0 test, 1 provisioning
     ppr: frozenset[int] = frozenset()
     notify: str | None = "smdp.example.com"  # where its notifications go; None: it asks for none
     fallback: bool = False  # carries the Fallback Attribute
     fallback_allowed: bool = False
+    emergency: bool = False  # for emergency calls (9F7B); never listed as anything else
+    owner: bytes | None = None  # MCC and MNC as in TS 24.008, 3 octets
+    icon: bytes | None = None  # a PNG
+    dp_oid: bytes | None = None  # content of the OID of dpProprietaryData
 
     @property
     def label(self) -> str:
@@ -57,20 +64,29 @@ def profile_info(profile: Profile, tags: frozenset[int]) -> bytes:
 
 
 def _members(profile: Profile) -> list[tuple[int, bytes]]:
-    members = [
+    made = [
         (0x5A, tlv(0x5A, profile.iccid)),
         (0x4F, tlv(0x4F, profile.aid)),
         (0x9F70, integer(0x9F70, int(profile.enabled))),
+        (0x90, b"" if profile.nickname is None else text(0x90, profile.nickname)),
         (0x91, text(0x91, profile.provider)),
         (0x92, text(0x92, profile.name)),
+        (0x93, b"" if profile.icon is None else integer(0x93, _PNG)),
+        (0x94, b"" if profile.icon is None else tlv(0x94, profile.icon)),
         (0x95, integer(0x95, profile.profile_class)),
+        (0xB6, _notifications(profile)),
+        (0xB7, b"" if profile.owner is None else tlv(0xB7, tlv(0x80, profile.owner))),
+        (0xB8, b"" if profile.dp_oid is None else tlv(0xB8, tlv(0x80, profile.dp_oid))),
+        (0x99, bits(0x99, *profile.ppr) if profile.ppr else b""),
+        (0x9F7B, tlv(0x9F7B, b"\xff") if profile.emergency else b""),
+        (0x9F26, tlv(0x9F26, b"\xff") if profile.fallback else b""),
+        (0x9F67, tlv(0x9F67, b"\xff") if profile.fallback_allowed else b""),
     ]
-    if profile.nickname is not None:
-        members.insert(3, (0x90, text(0x90, profile.nickname)))
-    if profile.ppr:
-        members.append((0x99, bits(0x99, *profile.ppr)))
-    if profile.fallback:
-        members.append((0x9F26, tlv(0x9F26, b"\xff")))
-    if profile.fallback_allowed:
-        members.append((0x9F67, tlv(0x9F67, b"\xff")))
-    return members
+    return [(tag, octets) for tag, octets in made if octets]
+
+
+def _notifications(profile: Profile) -> bytes:
+    """Which changes are told to whom; v2 of SGP.22 wants one address a change."""
+    if profile.notify is None:
+        return b""
+    return tlv(0xB6, *(tlv(0x30, bits(0x80, event), text(0x81, profile.notify)) for event in range(4)))

@@ -17,10 +17,19 @@ from eim.asn1.sgp32 import (
     SetFallbackAttribute,
     UnsetFallbackAttribute,
 )
+from eim.domain.euicc import Speaks
 from eim.domain.ids import Iccid, format_iccid
 from eim.sim.der import integer, tlv
 from eim.sim.journal import Act
-from eim.sim.profiles import DEFAULT_TAGS, PPR_NO_DELETE, PPR_NO_DISABLE, Profile, profile_info
+from eim.sim.profiles import (
+    DEFAULT_TAGS,
+    OPERATIONAL,
+    PPR_NO_DELETE,
+    PPR_NO_DISABLE,
+    V1_1_TAGS,
+    Profile,
+    profile_info,
+)
 
 OK: Final = 0
 NOT_FOUND: Final = 1
@@ -49,6 +58,7 @@ class Condition(Enum):
 class Event(Enum):
     """The bit of a notification's profileManagementOperation."""
 
+    INSTALL = 0
     ENABLE = 1
     DISABLE = 2
     DELETE = 3
@@ -60,8 +70,12 @@ class State(msgspec.Struct, frozen=True):
     profiles: tuple[Profile, ...]
     condition: Condition = Condition.READY
     away_from: Iccid | None = None  # the profile that the fallback mechanism left
+    before_call: Iccid | None = None  # the profile that an emergency call left
+    installed: Iccid | None = None  # the profile installed last, until another one is enabled
     undo: "State | None" = None
     default_smdp: str | None = None
+    immediate: ConfigureImmediateEnable | None = None  # None: not configured
+    rules: tuple[bytes, ...] = ()  # of the Rules Authorisation Table, each a ProfilePolicyAuthorisationRule (30)
 
     @property
     def enabled(self) -> Profile | None:
@@ -86,7 +100,48 @@ class Step(msgspec.Struct, frozen=True):
     events: tuple[tuple[Event, Profile], ...] = ()
 
 
-def perform(state: State, operation: Psmo) -> Step:
+class _Coded(msgspec.Struct, frozen=True):
+    """An operation whose result is one number."""
+
+    tag: int
+    kind: str
+    iccid: bytes | None
+
+
+_NAMES: Final[dict[type[Psmo], tuple[int, str]]] = {
+    Enable: (0x83, "enable"),
+    Disable: (0x84, "disable"),
+    Delete: (0x85, "delete"),
+    ListProfileInfo: (0xBF2D, "listProfileInfo"),
+    GetRat: (0xA6, "getRAT"),
+    ConfigureImmediateEnable: (0x87, "configureImmediateEnable"),
+    SetFallbackAttribute: (0x8D, "setFallbackAttribute"),
+    UnsetFallbackAttribute: (0x8E, "unsetFallbackAttribute"),
+    SetDefaultDpAddress: (0xBF65, "setDefaultDpAddress"),
+}
+_CODE_INSIDE: Final = {0xBF2D: 0x81, 0xBF65: 0x80}  # of results that are no bare number: where the code is
+_SINCE_V1_1: Final = (SetFallbackAttribute, UnsetFallbackAttribute, SetDefaultDpAddress)
+
+
+def name_of(operation: Psmo) -> str:
+    """What the operation and its result are called."""
+    return _NAMES[type(operation)][1]
+
+
+def known(operation: Psmo, speaks: Speaks) -> bool:
+    """Whether a card of this version has the operation; another one terminates the package there."""
+    return speaks is not Speaks.V1_0_1 or not isinstance(operation, _SINCE_V1_1)
+
+
+def refuse(state: State, operation: Psmo, code: int) -> Step:
+    """`operation` not done, for `code`."""
+    tag, kind = _NAMES[type(operation)]
+    iccid = getattr(operation, "iccid", None)
+    result = tlv(tag, integer(_CODE_INSIDE[tag], code)) if tag in _CODE_INSIDE else integer(tag, code)
+    return Step(state, result, Act(kind, _label(iccid), code))
+
+
+def perform(state: State, operation: Psmo, speaks: Speaks = Speaks.V1_2) -> Step:
     """Do `operation`. A refusal leaves the state as it was and says so in the result."""
     match operation:
         case Enable():
@@ -96,15 +151,17 @@ def perform(state: State, operation: Psmo) -> Step:
         case Delete():
             step = _delete(state, operation)
         case ListProfileInfo():
-            step = _list(state, operation)
+            step = _list(state, operation, speaks)
         case SetFallbackAttribute():
             step = _set_fallback(state, operation)
         case UnsetFallbackAttribute():
             step = _unset_fallback(state)
         case GetRat():  # no rule: nothing is forbidden, nothing needs consent
-            step = Step(state, tlv(0xA6), Act("getRAT", None, OK))
+            step = Step(state, tlv(0xA6, *state.rules), Act("getRAT", None, OK))
         case ConfigureImmediateEnable():
-            step = _coded(state, _Coded(0x87, "configureImmediateEnable", None), OK)
+            wanted = operation if operation.flag else None
+            configured = msgspec.structs.replace(state, immediate=wanted)
+            step = _coded(configured, _Coded(0x87, "configureImmediateEnable", None), OK)
         case SetDefaultDpAddress():
             changed = msgspec.structs.replace(state, default_smdp=operation.address or None)
             step = Step(changed, tlv(0xBF65, integer(0x80, OK)), Act("setDefaultDpAddress", None, OK))
@@ -113,20 +170,12 @@ def perform(state: State, operation: Psmo) -> Step:
     return step
 
 
-def fall_back(state: State) -> State:
-    """The state after the fallback mechanism took over (SGP.32 section 3.4.5), if a profile is meant for it."""
-    target, left = next((profile for profile in state.profiles if profile.fallback), None), state.enabled
-    if target is None or left is None or target.enabled:
-        return state
-    return msgspec.structs.replace(_switch(state, target.iccid), away_from=left.iccid)
-
-
 def _enable(state: State, operation: Enable) -> Step:
     profile, active = state.find(operation.iccid), state.enabled
     code = _refusal_to_enable(state, operation, profile, active)
     if profile is None or code != OK:
         return _coded(state, _Coded(0x83, "enable", operation.iccid), code)
-    switched = _switch(state, profile.iccid)
+    switched = msgspec.structs.replace(switch(state, profile.iccid), away_from=None)
     if operation.rollback:
         switched = msgspec.structs.replace(switched, undo=state)
     events = ((Event.DISABLE, active),) if active else ()
@@ -160,7 +209,7 @@ def _disable(state: State, operation: Disable) -> Step:
         code = CAT_BUSY
     if profile is None or code != OK:
         return _coded(state, _Coded(0x84, "disable", operation.iccid), code)
-    return _coded(_switch(state, None), _Coded(0x84, "disable", operation.iccid), OK, (Event.DISABLE, profile))
+    return _coded(switch(state, None), _Coded(0x84, "disable", operation.iccid), OK, (Event.DISABLE, profile))
 
 
 def _delete(state: State, operation: Delete) -> Step:
@@ -183,20 +232,17 @@ def _delete(state: State, operation: Delete) -> Step:
     return _coded(deleted, _Coded(0x85, "delete", operation.iccid), OK, (Event.DELETE, profile))
 
 
-def _list(state: State, operation: ListProfileInfo) -> Step:
-    iccid = operation.iccid
+def _list(state: State, operation: ListProfileInfo, speaks: Speaks) -> Step:
     try:
         tags = tags_in(DEFAULT_TAGS if operation.tags is None else operation.tags)
     except ValueError:
-        return _list_refused(state, iccid, _INCORRECT_INPUT)
+        return refuse(state, operation, _INCORRECT_INPUT)
     if state.condition is Condition.CHANGE_ONGOING:
-        return _list_refused(state, iccid, CHANGE_ONGOING)
+        return refuse(state, operation, CHANGE_ONGOING)
+    if speaks is Speaks.V1_0_1:
+        tags -= V1_1_TAGS
     found = (profile_info(profile, tags) for profile in state.profiles if _asked_for(profile, operation))
-    return Step(state, tlv(0xBF2D, tlv(0xA0, *found)), Act("listProfileInfo", _label(iccid), OK))
-
-
-def _list_refused(state: State, iccid: bytes | None, code: int) -> Step:
-    return Step(state, tlv(0xBF2D, integer(0x81, code)), Act("listProfileInfo", _label(iccid), code))
+    return Step(state, tlv(0xBF2D, tlv(0xA0, *found)), Act("listProfileInfo", _label(operation.iccid), OK))
 
 
 def _asked_for(profile: Profile, operation: ListProfileInfo) -> bool:
@@ -211,9 +257,9 @@ def _set_fallback(state: State, operation: SetFallbackAttribute) -> Step:
     profile, told = state.find(operation.iccid), _Coded(0x8D, "setFallbackAttribute", operation.iccid)
     if profile is None:
         return _coded(state, told, NOT_FOUND)
-    if not profile.fallback_allowed:
+    if not profile.fallback_allowed or profile.profile_class != OPERATIONAL:
         return _coded(state, told, _FALLBACK_NOT_ALLOWED)
-    if profile.enabled:
+    if profile.enabled or any(holder.fallback and holder.enabled for holder in state.profiles):
         return _coded(state, told, _FALLBACK_PROFILE_ENABLED)
     return _coded(_mark(state, profile.iccid), told, OK)
 
@@ -228,7 +274,7 @@ def _unset_fallback(state: State) -> Step:
     return _coded(_mark(state, None), told, OK)
 
 
-def _switch(state: State, to: Iccid | None) -> State:
+def switch(state: State, to: Iccid | None) -> State:
     """The state with exactly the profile `to` enabled; none when `to` is None."""
     profiles = tuple(msgspec.structs.replace(profile, enabled=profile.iccid == to) for profile in state.profiles)
     return msgspec.structs.replace(state, profiles=profiles)
@@ -237,14 +283,6 @@ def _switch(state: State, to: Iccid | None) -> State:
 def _mark(state: State, holder: Iccid | None) -> State:
     profiles = tuple(msgspec.structs.replace(profile, fallback=profile.iccid == holder) for profile in state.profiles)
     return msgspec.structs.replace(state, profiles=profiles)
-
-
-class _Coded(msgspec.Struct, frozen=True):
-    """An operation whose result is one number."""
-
-    tag: int
-    kind: str
-    iccid: bytes | None
 
 
 def _coded(state: State, of: _Coded, code: int, *events: tuple[Event, Profile]) -> Step:
@@ -268,3 +306,9 @@ def tags_in(tag_list: bytes) -> frozenset[int]:
             tag = first << 8 | second
         tags.append(tag)
     return frozenset(tags)
+
+
+def positions(content: bytes) -> frozenset[int]:
+    """The bits set in the content of a BIT STRING, numbered from the first."""
+    octets = content[1:]
+    return frozenset(at for at in range(8 * len(octets)) if octets[at // 8] & 0x80 >> at % 8)

@@ -1,4 +1,4 @@
-"""How one virtual card deviates from the plain SGP.32 v1.2 one. Each has been seen in the field."""
+"""How one virtual card deviates from the plain SGP.32 v1.2 one, as cards of the field do or the text allows."""
 
 from enum import Enum
 from typing import Final
@@ -22,6 +22,32 @@ class ResultShape(Enum):
     BARE = 0x30
 
 
+class Curves(Enum):
+    """The keys of eIMs that a card can use (SGP.32 v1.2, one of P-256 and brainpoolP256r1 at least)."""
+
+    BOTH = "both"
+    OWN = "own"  # only those on the curve of its own key: another one is answered commandError
+
+
+class TagLists(Enum):
+    """What an IPA makes of a data request with tags of another version."""
+
+    TOLERANT = "tolerant"  # leaves out what it doesn't know
+    STRICT = "strict"  # incorrectTagList
+
+
+class NotificationForm(Enum):
+    FULL = "full"  # OtherSignedNotification, with the certificates
+    COMPACT = "compact"  # CompactOtherSignedNotification: the eIM adds them
+
+
+class UnsignedErrors(Enum):
+    """Whether an unsigned error tells the association token, as one open IPA does."""
+
+    PLAIN = "plain"
+    WITH_TOKEN = "withToken"
+
+
 class Switches(msgspec.Struct, frozen=True):
     """One card's habits."""
 
@@ -29,6 +55,13 @@ class Switches(msgspec.Struct, frozen=True):
     form: SignatureForm = SignatureForm.TOKEN  # what is signed behind the data; NONE: the placeholder, seqNumber 0
     coding: SignatureCoding = SignatureCoding.RAW
     shape: ResultShape = ResultShape.TAGGED
+    curves: Curves = Curves.BOTH
+    tag_lists: TagLists = TagLists.TOLERANT
+    notifications: NotificationForm = NotificationForm.FULL
+    unsigned: UnsignedErrors = UnsignedErrors.PLAIN
+    largest_package: int | None = None  # octets of BF51; a larger one is answered sizeOverflow
+    largest_result: int | None = None  # octets of all EuiccResultData; more is answered resultSizeOverflow
+    room_for_eims: int | None = None  # a further one is answered insufficientMemory
 
 
 STANDARD: Final = Switches()
