@@ -48,7 +48,7 @@ async def onboarded(database: Database, counter: int) -> None:
 async def test_a_sound_installation_has_no_fault(config: Config) -> None:
     found = await checks(config)
     assert [check for check in found.values() if check.state is State.FAULT] == []
-    assert found["workers"].found == "1024 of 1024 buckets are held"
+    assert found["workers"].found == "1024 of 1024 buckets are held, workers: 1"
     assert found["schema"].state is found["registered key"].state is found["clock"].state is State.OK
 
 

@@ -123,7 +123,7 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
     keys.load(credentials.own_identity(config).key_name)  # a key it can't read is said now, not at the first package
     pool = await _pool(config, DbRole.WORKER, config.database.worker_pool, stop)
     rules = WorkerRules(config.worker.batch, config.worker.seal_ahead, config.worker.poll_interval)
-    leasing = Leasing(pool, uuid4())
+    leasing = Leasing(pool, uuid4(), timedelta(seconds=config.worker.lease))
     worker = Worker(pool, leasing, Sealer(pool, keys, rules.ahead), Asking(pool), rules)
     linker = Linker(pool, leasing, credentials.checkpoint_signer(config), keeper(config.server.data_dir))
     outgoing = Outgoing(credentials.webhook_reach(config), credentials.webhook_context(config), config.webhooks.timeout)

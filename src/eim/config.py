@@ -116,7 +116,7 @@ class Database(msgspec.Struct, frozen=True):
     ] = "eim"
     device_pool: Annotated[Connections, Meta(description="Connections that one device process holds.")] = 8
     operator_pool: Annotated[Connections, Meta(description="Connections that one operator process holds.")] = 4
-    worker_pool: Annotated[Connections, Meta(description="Connections that one worker process holds.")] = 4
+    worker_pool: Annotated[Connections, Meta(description="Connections that one worker process holds.")] = 6
     require_synchronous_standby: Annotated[
         bool,
         Meta(
@@ -218,6 +218,15 @@ class Worker(msgspec.Struct, frozen=True):
     poll_interval: Annotated[
         Seconds, Meta(description="Seconds between two looks for due work when nobody hints at any.")
     ] = 1.0
+    lease: Annotated[
+        float,
+        Meta(
+            ge=2,
+            le=60,
+            description="Seconds after which the work of a worker that gives no sign of life is taken over by the "
+            "others, by the database's clock. It gives one three times as often.",
+        ),
+    ] = 10.0
 
 
 class Webhooks(msgspec.Struct, frozen=True):

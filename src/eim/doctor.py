@@ -258,7 +258,7 @@ async def _counters(db: Db) -> Check:
 
 async def _leases(db: Db) -> Check:
     found = await health.leases(db)
-    said = f"{found.held} of {found.buckets} buckets are held"
+    said = f"{found.held} of {found.buckets} buckets are held, workers: {found.workers}"
     if not found.held:
         return Check("workers", State.FAULT, said, "no worker is alive: look at its log")
     if found.held < found.buckets:

@@ -74,6 +74,7 @@ async def test_records_are_linked_once_in_order_and_signed(bench: Bench) -> None
 
 async def test_another_worker_goes_on_where_the_last_one_died(bench: Bench) -> None:
     await bench.write(10)
+    await bench.database.owner().execute("DELETE FROM workers")
     await bench.database.owner().execute("UPDATE leases SET expires_at = '-infinity'")
     heir = Bench(bench.database, bench.folder)
     await heir.link()

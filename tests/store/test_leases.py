@@ -15,9 +15,9 @@ _PAST = timedelta(seconds=-1)
 _ALL = 1024
 
 
-async def _take(pool: Pool, holder: UUID, wanted: int, term: timedelta = leases.TERM) -> tuple[Lease, ...]:
+async def _take(pool: Pool, holder: UUID, wanted: int, kept: timedelta = leases.KEPT) -> tuple[Lease, ...]:
     async with transaction(pool) as db:
-        return await leases.take(db, holder, wanted, term)
+        return await leases.take(db, holder, wanted, (), kept)
 
 
 async def _renew(pool: Pool, holder: UUID, own: Sequence[Lease]) -> tuple[Lease, ...]:
@@ -142,3 +142,43 @@ async def test_holding_and_renewing_at_once_never_deadlock(database: Database) -
             await leases.hold(db, holder, own)
 
     await asyncio.gather(*(write() for _ in range(8)), *(_renew(pool, holder, own[::-1]) for _ in range(8)))
+
+
+async def test_what_the_dead_hold_is_free_and_what_others_hold_is_not(database: Database) -> None:
+    pool = database.pool(DbRole.WORKER)
+    alive, dead, heir = uuid4(), uuid4(), uuid4()
+    async with transaction(pool) as db:
+        await leases.beat(db, alive)
+        await leases.beat(db, dead, _PAST)
+    kept, left = await _take(pool, alive, 500), await _take(pool, dead, _ALL)
+    assert await _take(pool, heir, _ALL) == ()
+    async with transaction(pool) as db:
+        taken = await leases.take(db, heir, _ALL, [dead])
+        assert taken == tuple(Lease(lease.bucket, lease.epoch + 1) for lease in left)
+        await leases.hold(db, alive, kept)
+        with pytest.raises(LeaseLost):
+            await leases.hold(db, dead, left[:1])
+
+
+async def test_a_worker_has_as_long_as_it_said_by_the_databases_clock(database: Database) -> None:
+    first, second = uuid4(), uuid4()
+    async with transaction(database.pool(DbRole.WORKER)) as db:
+        await leases.beat(db, first, timedelta(hours=1))
+        left = await leases.beat(db, second, timedelta(seconds=4))
+        assert left == {first: pytest.approx(3600), second: pytest.approx(4)}
+        await leases.shorten(db, timedelta(seconds=9))
+        assert await leases.beat(db, second, _PAST) == {first: pytest.approx(9), second: pytest.approx(-1)}
+        await leases.forget(db, [first, second])
+        assert (await leases.beat(db, first)).keys() == {first}, "only the dead are struck out"
+
+
+async def test_the_dead_are_remembered_as_long_as_they_hold_anything(database: Database) -> None:
+    dead = uuid4()
+    async with transaction(database.pool(DbRole.WORKER)) as db:
+        await leases.beat(db, dead, _PAST)
+        own = await leases.take(db, dead, 1)
+        await leases.forget(db, [dead])
+        assert dead in await leases.beat(db, uuid4())
+        await leases.release(db, dead, own)
+        await leases.forget(db, [dead])
+        assert dead not in await leases.beat(db, uuid4())

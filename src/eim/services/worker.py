@@ -18,6 +18,7 @@ from eim.store import Db, requests, work
 from eim.store.connect import Pool, acquire, transaction
 
 _CHANNEL: Final = "eim_work"
+_LEASES: Final = "eim_leases"
 _REQUESTS_A_ROUND: Final = 200
 _LISTEN_AGAIN: Final = 2.0  # seconds
 _AFTER_FAULT: Final = 60.0  # seconds that an eUICC which can't be sealed is left alone
@@ -56,7 +57,10 @@ class Worker:
 
     async def round(self) -> int:
         """One round; how much it did. 0: there was nothing to do."""
-        buckets = self._leasing.buckets
+        with self._leasing.round() as buckets:
+            return await self._round(buckets)
+
+    async def _round(self, buckets: Sequence[Bucket]) -> int:
         async with acquire(self._pool) as db:
             asked = await requests.due(db, buckets, _REQUESTS_A_ROUND)
             expiring = await work.expiring(db, buckets, _REQUESTS_A_ROUND)
@@ -124,10 +128,15 @@ class Worker:
         def hinted(*_: object) -> None:
             self._hinted.set()
 
+        def moved(_connection: object, _pid: object, _channel: object, worker: object) -> None:
+            if worker != str(self._leasing.holder):
+                self._leasing.wake()
+
         def lost(_: object) -> None:
             gone.set()
 
         await connection.add_listener(_CHANNEL, hinted)
+        await connection.add_listener(_LEASES, moved)
         connection.add_termination_listener(lost)
         try:
             await gone.wait()
@@ -136,6 +145,7 @@ class Worker:
             if not connection.is_closed():
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # it may be lost just now
                     await connection.remove_listener(_CHANNEL, hinted)
+                    await connection.remove_listener(_LEASES, moved)
 
 
 async def _survive(deed: Callable[[], Awaitable[int]], refresh: Callable[[], Awaitable[None]]) -> int:

@@ -26,7 +26,11 @@ _COUNTERS: Final = """
     SELECT count(*) FILTER (WHERE e.counter > $2) AS high, coalesce(max(e.counter), 0) AS highest, count(*) AS euiccs
       FROM unnest($1::smallint[]) AS b (bucket) JOIN euiccs e ON e.bucket = b.bucket
 """
-_LEASES: Final = "SELECT count(*) FILTER (WHERE expires_at > now()) AS held, count(*) AS buckets FROM leases"
+_LEASES: Final = """
+    SELECT count(*) FILTER (WHERE l.expires_at > now() AND coalesce(w.expires_at > now(), true)) AS held,
+           count(*) AS buckets, count(DISTINCT w.id) FILTER (WHERE w.expires_at > now()) AS workers
+      FROM leases l LEFT JOIN workers w ON w.id = l.holder
+"""
 # Ordered, open, time come, and yet nothing sealed in front of its eUICC: what a worker should have done.
 _OLDEST_DUE: Final = """
     SELECT min(o.not_before)
@@ -87,6 +91,7 @@ class Counters(msgspec.Struct, frozen=True):
 class Leases(msgspec.Struct, frozen=True):
     held: int
     buckets: int
+    workers: int  # that hold any
 
 
 class Replication(msgspec.Struct, frozen=True):

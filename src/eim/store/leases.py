@@ -1,8 +1,8 @@
-"""Who works on which bucket: table `leases`, one row a bucket (design 3.6).
+"""Who works on which bucket: tables `leases`, one row a bucket, and `workers`, one row a live process (design 3.6).
 
-A take-over raises the bucket's epoch. The transaction that writes locks the rows of its epochs FOR SHARE, so a
-take-over waits for it, and one that comes after a take-over finds another epoch and writes nothing. Times are the
-database's.
+A worker renews its own row; while that has not expired, all that it holds is its own. A take-over raises the bucket's
+epoch. The transaction that writes locks the rows of its epochs FOR SHARE, so a take-over waits for it, and one that
+comes after a take-over finds another epoch and writes nothing. Times are the database's.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,32 @@ from eim.errors import LeaseLost
 from eim.store import Db
 
 TERM: Final = timedelta(seconds=10)
+# Beside its holder's row, a lease has an end of its own: the only one that workers of the previous release know.
+KEPT: Final = timedelta(minutes=3)
 
+_BEAT: Final = """
+    INSERT INTO workers (id, expires_at) VALUES ($1, now() + $2::interval)
+    ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
+"""
+_CREW: Final = "SELECT id, extract(epoch FROM expires_at - now())::float8 AS left FROM workers"
+# The clock was set back: what was to end soon would last for hours.
+_SHORTEN: Final = "UPDATE workers SET expires_at = now() + $1::interval WHERE expires_at > now() + $1::interval"
+_FORGET: Final = """
+    DELETE FROM workers w
+     WHERE w.id = ANY ($1::uuid[]) AND w.expires_at <= now()
+       AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.holder = w.id)
+"""
+_LEAVE: Final = "DELETE FROM workers WHERE id = $1"
+_LEAVE_ALL: Final = "DELETE FROM workers"
+_HINT: Final = "SELECT pg_notify('eim_leases', $1)"
+_OF: Final = "SELECT bucket, epoch FROM leases WHERE holder = $1"
 # Rows that somebody holds FOR SHARE are skipped: their writer is still at it, expired or not.
 _TAKE: Final = """
     UPDATE leases l SET holder = $1, epoch = l.epoch + 1, expires_at = now() + $3::interval
-      FROM (SELECT bucket FROM leases WHERE expires_at <= now() ORDER BY bucket LIMIT $2 FOR UPDATE SKIP LOCKED) AS free
+      FROM (SELECT f.bucket FROM leases f
+             WHERE f.holder = ANY ($4::uuid[])
+                OR f.expires_at <= now() AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = f.holder)
+             ORDER BY f.bucket LIMIT $2 FOR UPDATE OF f SKIP LOCKED) AS free
      WHERE l.bucket = free.bucket
  RETURNING l.bucket, l.epoch
 """
@@ -64,17 +85,50 @@ class Lease(msgspec.Struct, frozen=True, order=True):
     epoch: int
 
 
-async def take(db: Db, holder: UUID, wanted: int, term: timedelta = TERM) -> tuple[Lease, ...]:
-    """Take up to `wanted` buckets that nobody holds, or whose holder let its term pass; fewer when fewer are free.
+async def beat(db: Db, worker: UUID, term: timedelta = TERM) -> dict[UUID, float]:
+    """Say that `worker` is alive for another `term`. The seconds that each has left, negative when it is over."""
+    await db.execute(_BEAT, worker, term)
+    return {row["id"]: row["left"] for row in await db.fetch(_CREW)}
+
+
+async def shorten(db: Db, most: timedelta) -> None:
+    """Nobody is alive for longer than `most` without a sign of life."""
+    await db.execute(_SHORTEN, most)
+
+
+async def forget(db: Db, dead: Sequence[UUID]) -> None:
+    """Strike out the dead that hold nothing any more."""
+    await db.execute(_FORGET, dead)
+
+
+async def leave(db: Db, worker: UUID) -> None:
+    """`worker` ends; what it still holds is not given back by this."""
+    await db.execute(_LEAVE, worker)
+
+
+async def hint(db: Db, worker: UUID) -> None:
+    """Tell the other workers, when this commits, that there are more or fewer of us, or free buckets. A hint only."""
+    await db.execute(_HINT, str(worker))
+
+
+async def of(db: Db, holder: UUID) -> tuple[Lease, ...]:
+    """What `holder` holds."""
+    return _leases(await db.fetch(_OF, holder))
+
+
+async def take(
+    db: Db, holder: UUID, wanted: int, dead: Sequence[UUID] = (), kept: timedelta = KEPT
+) -> tuple[Lease, ...]:
+    """Take up to `wanted` buckets that nobody holds, or one of the `dead`; fewer when fewer are free.
 
     holder  drawn anew by each worker process at its start
     """
-    return _leases(await db.fetch(_TAKE, holder, wanted, term))
+    return _leases(await db.fetch(_TAKE, holder, wanted, kept, dead))
 
 
-async def renew(db: Db, holder: UUID, leases: Sequence[Lease], term: timedelta = TERM) -> tuple[Lease, ...]:
-    """Those of `leases` that are still ours, for another term from now. Waits for transactions that hold them."""
-    return _leases(await db.fetch(_RENEW, holder, *_columns(leases), term))
+async def renew(db: Db, holder: UUID, leases: Sequence[Lease], kept: timedelta = KEPT) -> tuple[Lease, ...]:
+    """Those of `leases` that are still ours, kept from now. Waits for transactions that hold them."""
+    return _leases(await db.fetch(_RENEW, holder, *_columns(leases), kept))
 
 
 async def release(db: Db, holder: UUID, leases: Sequence[Lease]) -> None:
@@ -95,6 +149,7 @@ async def hold(db: Db, holder: UUID, leases: Sequence[Lease]) -> None:
 async def fence_all(db: Db) -> None:
     """Take every bucket from whoever holds it. For the start of the embedded database: what ran before is over."""
     await db.execute(_FENCE_ALL)
+    await db.execute(_LEAVE_ALL)
 
 
 def _leases(rows: Sequence[Row]) -> tuple[Lease, ...]:
