@@ -1,4 +1,4 @@
-"""A migrated database for one test: a copy of the cluster's template, dropped at the end."""
+"""A migrated database for one test: a copy of the cluster's template, or one that a test before left as if new."""
 
 import asyncio
 import secrets
@@ -8,11 +8,13 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import msgspec
 
 from eim.domain.ids import DEFAULT_TENANT, IdentityId, TenantId
 from eim.store.connect import DEFAULT_SCHEMA, DbRole, Pool, open_pool
 from eim.store.roles import DATABASE, close_to_others
 from tests.cluster import Cluster
+from tests.recycling import New, look, renew
 
 _SEED_IDENTITY: Final = """
     INSERT INTO identities (id, tenant, eim_id, eim_id_type, fqdn, curve, public_key, key_name)
@@ -67,21 +69,51 @@ class Database:
             pool.terminate()
 
 
+class _Spare(msgspec.Struct, frozen=True):
+    """A database that a test has left as if new."""
+
+    name: str
+    new: New
+
+
+_SPARE: Final[dict[str, list[_Spare]]] = {}  # by cluster; the cluster ends, and they with it, after the last test
+
+
 @asynccontextmanager
 async def fresh(cluster: Cluster, *, template: str = DATABASE) -> AsyncIterator[Database]:
-    """A copy of `template`, dropped at the end with whoever still uses it."""
+    """A database that nobody has used, or as if: a copy of `template`. At the end whoever still uses it is cut off."""
+    spares = _SPARE.setdefault(cluster.superuser, []) if template == DATABASE else []
+    spare = spares.pop() if spares else await _copy(cluster, template)
+    database = Database(cluster, spare.name)
+    renewed = None
+    try:
+        await database.open()
+        yield database
+        database.close()
+        renewed = await renew(database.superuser_dsn, spare.new) if template == DATABASE else None
+    finally:
+        database.close()
+        if renewed is not None:
+            spares.append(_Spare(spare.name, renewed))
+        else:
+            await _drop(cluster, spare.name)
+
+
+async def _copy(cluster: Cluster, template: str) -> _Spare:
     name = f"test_{secrets.token_hex(8)}"
     connection = await asyncpg.connect(cluster.superuser)
     try:
         await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER eim_owner STRATEGY file_copy")
         await close_to_others(connection, name)
-        database = Database(cluster, name)
-        try:
-            await database.open()
-            yield database
-        finally:
-            database.close()
-            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
+    return _Spare(name, await look(_in(name, cluster.superuser)))
+
+
+async def _drop(cluster: Cluster, name: str) -> None:
+    connection = await asyncpg.connect(cluster.superuser)
+    try:
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()
 
