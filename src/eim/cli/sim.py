@@ -10,19 +10,24 @@ from typing import Final
 import click
 import msgspec
 import uvloop
+from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from eim.domain.euicc import Speaks
+from eim.domain.ids import format_eid
 from eim.errors import BadConfiguration
 from eim.sim.behaviour import Behaviour
 from eim.sim.fleet import Fleet, Make, Pace, Snapshot
 from eim.sim.https import Line, Server, server_address, trusting
-from eim.sim.journal import Journal, Report, check
+from eim.sim.journal import Journal, Report, check, read_journal
 from eim.sim.pki import EIN, Pki
 from eim.sim.pki_file import load_or_make
+from eim.sim.settings import SETTINGS, Told, understand
 from eim.sim.switches import Switches
+from eim.sim.truth import Truth, truths
 
+_CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {"P-256": ec.SECP256R1, "brainpoolP256r1": ec.BrainpoolP256R1}
 _TICK: Final = 0.25  # seconds between two looks at the fleet
 _SHARE: Final = click.FloatRange(0, 1)
 _SECONDS: Final = click.FloatRange(0)
@@ -35,11 +40,80 @@ class Plan(msgspec.Struct, frozen=True):
     line: Line
     pace: Pace
     seconds: float | None
+    control: "Control | None"
+
+
+class Control:
+    """A file whose new lines are told to the fleet. Guards how far it was read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.touch()
+        self._read = path.stat().st_size  # what is older was for another run
+
+    def told(self) -> list[str]:
+        """The whole lines that came since the last look."""
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            octets = file.read()
+        whole = octets[: octets.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return [line for line in whole.decode(errors="replace").splitlines() if line.strip()]
 
 
 @click.group()
 def sim() -> None:
     """Simulate the other side: cards and devices."""
+
+
+@sim.command()
+def behaviours() -> None:
+    """What a simulated device can be told: by `--tell` of `eim sim fleet`, or by `eim sim tell` while it runs.
+
+    Say who and what: `3 refuse=enable/catBusy*2` for the third device, `* naming=unnamed` for all, an EID for one.
+    """
+    for name, setting in SETTINGS.items():
+        click.echo(f"{name}={setting.values}" if setting.values else name)
+        click.echo(click.wrap_text(setting.means, 100, "    ", "    "))
+
+
+@sim.command()
+@click.argument("control", type=click.Path(exists=True, dir_okay=False, writable=True, path_type=Path))
+@click.argument("who")
+@click.argument("what", nargs=-1, required=True)
+def tell(control: Path, who: str, what: tuple[str, ...]) -> None:
+    """Tell devices of a running fleet to behave: WHO is *, a number from 1 or an EID, WHAT is NAME or NAME=VALUE.
+
+    CONTROL is the file that the fleet was started with (`--control`). `eim sim behaviours` lists what can be told.
+    """
+    lines = [f"{who} {each}" for each in what]
+    for line in lines:
+        understand(line)
+    with control.open("a") as file:
+        file.write("".join(f"{line}\n" for line in lines))
+
+
+@sim.command()
+@click.argument("journal", type=_FILE)
+@click.option("--eid", help="Only this card.")
+def cards(journal: Path, eid: str | None) -> None:
+    """What the cards themselves hold and did, by the journal of their fleet: compare it with what the eIM believes."""
+    for card in truths(read_journal(journal)):
+        if eid in (None, card.eid):
+            _show(card)
+
+
+def _show(card: Truth) -> None:
+    click.echo(card.eid)
+    for iccid in card.iccids:
+        click.echo(f"    profile  {iccid} {'enabled' if iccid == card.enabled else 'disabled'}")
+    for eim_id in card.eims:
+        click.echo(f"    eIM      {eim_id}")
+    counted = f"counter {card.counter}, " if card.counter is not None else ""
+    click.echo(
+        f"    packages {counted}executed {card.executed}, refused {card.refused}, rolled back {card.rolled_back}"
+    )
+    click.echo(f"    last     {card.last or '-'}")
 
 
 @sim.command()
@@ -54,6 +128,9 @@ def sim() -> None:
     help="Write cards and roots for the eIM here.",
 )
 @click.option("--pki", type=click.Path(dir_okay=False, path_type=Path), help="Keep the card maker's keys in this file.")
+@click.option(
+    "--curve", type=click.Choice(list(_CURVES)), default="P-256", show_default=True, help="Of new cards' keys."
+)
 @click.option("--prefix", help=f"First digits of the EIDs, {EIN} and more. Default: different at each run.")
 @click.option(
     "--journal", type=click.Path(dir_okay=False, path_type=Path), help="Write what the cards do here (NDJSON)."
@@ -76,6 +153,12 @@ def sim() -> None:
 @click.option(
     "--interval", type=_SECONDS, default=15.0, show_default=True, help="Seconds between two calls of a device."
 )
+@click.option("--tell", "told", multiple=True, help="WHO NAME=VALUE, see `eim sim behaviours`; several times.")
+@click.option(
+    "--control",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Do what is written to this file while the fleet runs: see `eim sim tell`.",
+)
 @click.option("--connections", type=click.IntRange(1), default=200, show_default=True, help="Open at a time, at most.")
 @click.option("--seconds", type=_SECONDS, help="End after so long. Default: at Ctrl-C.")
 def fleet(  # noqa: PLR0913 - one parameter an option
@@ -86,6 +169,7 @@ def fleet(  # noqa: PLR0913 - one parameter an option
     ca: Path,
     folder: Path | None,
     pki: Path | None,
+    curve: str,
     prefix: str | None,
     journal: Path | None,
     seed: int,
@@ -98,6 +182,8 @@ def fleet(  # noqa: PLR0913 - one parameter an option
     speaks: tuple[str, ...],
     ramp: float,
     interval: float,
+    told: tuple[str, ...],
+    control: Path | None,
     connections: int,
     seconds: float | None,
 ) -> None:
@@ -113,13 +199,17 @@ def fleet(  # noqa: PLR0913 - one parameter an option
     if not make.prefix.startswith(EIN):
         raise BadConfiguration(f"the simulated card maker's EIDs start with {EIN}: let --prefix begin so")
     with Journal.to_file(_now, journal) if journal else Journal(_now) as kept:
-        made = Fleet(load_or_make(pki) if pki else Pki.new(), devices, kept, make)
+        on = _CURVES[curve]()
+        made = Fleet(load_or_make(pki, on) if pki else Pki.new(on), devices, kept, make)
         made.associate(_read_configuration(eim_config))
+        for line_told in told:
+            _tell(made, understand(line_told))
         if folder is not None:
             _export(made, folder)
         host, port = server_address(server)
         line = Line(Server(host, port, made.server_name or host, trusting(ca.read_text("latin-1"))), connections)
-        uvloop.run(_run(made, Plan(line, Pace(ramp, interval), seconds)))
+        heard = Control(control) if control is not None else None
+        uvloop.run(_run(made, Plan(line, Pace(ramp, interval), seconds, heard)))
         _conclude(made.snapshot(), check(kept.entries))
 
 
@@ -144,8 +234,24 @@ async def _run(made: Fleet, plan: Plan) -> None:
         while not running.done():
             now = made.snapshot()
             progress.update(bar, completed=now.on_b, description=_counts(now))
+            for told in plan.control.told() if plan.control is not None else ():
+                _hear(made, told)
             await asyncio.wait((running,), timeout=_TICK)
     await running
+
+
+def _hear(made: Fleet, line: str) -> None:
+    """A line that can't be done is answered, and the fleet goes on."""
+    try:
+        _tell(made, understand(line))
+    except BadConfiguration as error:
+        click.echo(f"{line}: {error}", err=True)
+
+
+def _tell(made: Fleet, told: Told) -> None:
+    for eid, code in made.tell(told):
+        if code:
+            click.echo(f"{format_eid(eid)} {told.name}: the card refuses with code {code}", err=True)
 
 
 def _counts(now: Snapshot) -> str:

@@ -152,6 +152,10 @@ class VirtualEuicc:
         """Why this eIM's view is stale; None when it isn't. It stays so until `told`."""
         return self._causes.get(eim_id)
 
+    def pretend_change(self, cause: Cause) -> None:
+        """Every eIM is to hear of a change that wasn't one."""
+        self._leave_cause(cause)
+
     def told(self, eim_id: str) -> None:
         """The eIM knows now that it has to look again."""
         self._causes.pop(eim_id, None)
@@ -212,7 +216,9 @@ class VirtualEuicc:
         try:
             self.associations = add_initial(self.associations, request.configs, self._limits())
         except ConfigurationRefused as refusal:
+            self._tell("addInitialEim", refusal.code)
             return tlv(0xBF57, integer(0x81, refusal.code))
+        self._tell("addInitialEim", 0)
         tokens = (entry.token for entry in self.associations.entries)
         return tlv(0xBF57, tlv(0xA0, *(tlv(0x05) if token is None else integer(0x84, token) for token in tokens)))
 
@@ -341,9 +347,12 @@ class VirtualEuicc:
             self._notify(happened.events)
             if cause is not None and happened.code == 0:
                 self._leave_cause(cause)
-        eims = tuple(entry.eim_id for entry in self.associations.entries)
-        self._chronicle.changed(what, happened.code, self.state, eims)
+        self._tell(what, happened.code)
         return happened.code
+
+    def _tell(self, what: str, code: int) -> None:
+        eims = tuple(entry.eim_id for entry in self.associations.entries)
+        self._chronicle.changed(what, code, self.state, eims)
 
     def _leave_cause(self, cause: Cause, apart_from: str | None = None) -> None:
         for entry in self.associations.entries:

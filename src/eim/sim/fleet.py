@@ -21,6 +21,7 @@ from eim.sim.ipa import Counts, Eim, Ended, Ipa
 from eim.sim.journal import Journal
 from eim.sim.pki import EIN, Pki, eids
 from eim.sim.profiles import Profile, aid, make_iccid
+from eim.sim.settings import Subject, Told
 from eim.sim.switches import STANDARD, Switches
 
 CARRIER_A: Final = "Carrier A"
@@ -100,6 +101,8 @@ class Fleet:
         self.journal = journal
         self.counts = Counts()
         self.asleep = 0
+        self._devices: dict[Eid, Ipa] = {}  # while they run
+        self._habits: dict[Eid, Behaviour] = {}  # of those who were told something
         made = zip(eids(make.prefix, devices), _kinds(devices, make), strict=True)
         self.cards = tuple(self._card(eid, kind, number) for number, (eid, kind) in enumerate(made))
         self._config: EimConfigurationData | None = None
@@ -124,6 +127,24 @@ class Fleet:
             if answer[0] != 0xA0:
                 raise BadConfiguration(f"the cards refuse this eIM configuration with code {answer[-1]}")
         self._config = config
+
+    def tell(self, told: Told) -> list[tuple[Eid, int]]:
+        """Tell the devices that are meant; the code with which each card answered, 0 for "done".
+
+        Raises BadConfiguration when nobody is meant, or the value is none.
+        """
+        meant = [card for number, card in enumerate(self.cards, 1) if told.means(number, card.euicc)]
+        if not meant:
+            raise BadConfiguration(f"no device is called {told.who!r}: write *, a number from 1, or an EID")
+        codes = []
+        for card in meant:
+            euicc, profiles = card.euicc, {"A": card.profile_a, "B": card.profile_b}
+            done = told.apply(Subject(euicc, profiles, self._habits_of(card)))
+            self._habits[euicc.eid] = done.habits
+            if euicc.eid in self._devices:
+                self._devices[euicc.eid].behaviour = done.habits
+            codes.append((euicc.eid, done.code))
+        return codes
 
     def cards_csv(self) -> str:
         """All cards for onboarding: a heading, then eid and label."""
@@ -186,12 +207,20 @@ class Fleet:
         return Card(euicc, kind, profile_a.iccid, profile_b.iccid)
 
     def _device(self, card: Card, number: int, eim: Eim) -> Ipa:
+        device = Ipa(card.euicc, self._habits_of(card), eim, _chance(f"{self.make.seed} device {number}"))
+        self._devices[card.euicc.eid] = device
+        return device
+
+    def _habits_of(self, card: Card) -> Behaviour:
+        habits = self._habits.get(card.euicc.eid)
+        if habits is not None:
+            return habits
         habits = self.make.behaviour
         if card.kind is Kind.CANNOT_ATTACH:
             habits = msgspec.structs.replace(habits, cannot_attach=frozenset({card.profile_b}))
         if card.kind is Kind.SLEEPER:
             habits = msgspec.structs.replace(habits, sleepy=FOR_EVER)
-        return Ipa(card.euicc, habits, eim, _chance(f"{self.make.seed} device {number}"))
+        return habits
 
     async def _live(self, device: Ipa, stop: asyncio.Event, pace: Pace) -> None:
         chance = _chance(f"{self.make.seed} life {device.card.eid.hex()}")
