@@ -18,6 +18,11 @@ _OF_TENANT: Final = (
     "INSERT INTO requests_seen (tenant, key, control, request_hash) VALUES ($1, 'k', gen_random_uuid(), '')",
     "INSERT INTO orders (id, tenant, kind, size, ordered_by) VALUES (gen_random_uuid(), $1, 'enable', 1, 'token:ci')",
     (
+        "INSERT INTO denials (id, tenant, mark, reason, created_by) "
+        "VALUES (gen_random_uuid(), $1, 'ein:89049032', 'stolen', 'token:ci')"
+    ),
+    "INSERT INTO denial_rounds (bucket, tenant, due_at) VALUES (1, $1, now())",
+    (
         "INSERT INTO imports (id, tenant, key, terms, digest, actor) "
         "VALUES ('00000000-0000-0000-0000-000000000009', $1, 'k', '', '', 'token:ci')"
     ),

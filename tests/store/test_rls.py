@@ -17,6 +17,7 @@ _GUARDED = {
     *("tenants", "identities", "tokens", "requests_seen", "orders", "euiccs", "profiles", "operations", "packages"),
     *("mailbox", "results", "notifications", "requests", "events", "audit", "traces"),
     *("webhooks", "webhook_dead_letters", "departed", "euicc_tags", "imports", "import_problems"),
+    *("denials", "denial_rounds"),
 }
 
 

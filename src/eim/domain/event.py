@@ -30,7 +30,25 @@ class Happening(Enum):
     EUICC_OFFBOARDED = ("euicc.offboarded", 1, "An operator took the card out of this eIM; `counter` is the last one.")
     EUICC_SEEDED = ("euicc.seeded", 1, "The card came with a seeded history, for trials and tests.")
     EUICC_INTRODUCED = ("euicc.introduced", 1, "The card told enough of itself that signed packages can be made.")
-    EUICC_CHANGED = ("euicc.changed", 1, "The device reported a change of state, or is in another network (PLMN).")
+    EUICC_CHANGED = ("euicc.changed", 1, "The device reported a change of state; `cause` is its word for it.")
+    EUICC_CHANGED_ELSEWHERE = ("euicc.changed_elsewhere", 1, "Another eIM changed something on the card.")
+    EUICC_CHANGED_LOCALLY = ("euicc.changed_locally", 1, "The device itself changed something on the card.")
+    EUICC_NETWORK_CHANGED = ("euicc.network_changed", 1, "The device is in another network (PLMN) than before.")
+    EUICC_DEVICE_CHANGED = ("euicc.device_changed", 1, "The card is in another device, or its agent was changed.")
+    EUICC_FALLBACK_ENTERED = ("euicc.fallback_entered", 1, "The device lost its network and uses the fallback profile.")
+    EUICC_FALLBACK_LEFT = ("euicc.fallback_left", 1, "The device went back from the fallback profile.")
+    EUICC_IMMEDIATELY_ENABLED = ("euicc.immediately_enabled", 1, "A downloaded profile was enabled without an order.")
+    EUICC_ROLLED_BACK = ("euicc.rolled_back", 1, "The card went back to the profile it used before.")
+    EUICC_EMERGENCY_PROFILE = ("euicc.emergency_profile", 1, "The emergency profile was switched on or off.")
+    EUICC_ECALL_STARTED = ("euicc.ecall_started", 1, "The card is in an emergency call; what was to be done waits.")
+    EUICC_ECALL_ENDED = ("euicc.ecall_ended", 1, "The card answers again after an emergency call.")
+    EUICC_RESET = ("euicc.reset", 1, "The card's memory was reset: profiles, addresses or eIMs may be gone.")
+    EUICC_ORPHANED = ("euicc.orphaned", 1, "Alarm: the card knows this eIM no more; nothing goes out to it.")
+    EUICC_SUSPECTED = ("euicc.suspected", 1, "Alarm: two cards may share this EID; `why` and `evidence` say more.")
+    EUICC_QUARANTINED = ("euicc.quarantined", 1, "Nothing goes out to the card until an operator releases it.")
+    EUICC_RELEASED = ("euicc.released", 1, "An operator released the card; what waited goes out again.")
+    EUICC_DENIED = ("euicc.denied", 1, "The card fell under a denial: nothing goes out to it.")
+    EUICC_ADMITTED = ("euicc.admitted", 1, "The card falls under no denial any more.")
     EUICC_PROVEN = ("euicc.proven", 1, "A first signature of the card verified; its form is pinned from now on.")
     EUICC_KEY_CHANGED = ("euicc.key_changed", 1, "Alarm: a certificate with another key came for a known EID.")
     EUICC_TOKEN_DIFFERS = ("euicc.token_differs", 1, "Alarm: the card reports another association token.")
@@ -48,6 +66,8 @@ class Happening(Enum):
     RESULT_FOREIGN = ("result.foreign", 1, "The card brought a result that belongs to another eIM.")
     DOWNLOAD_REPORTED = ("download.reported", 1, "The card reported the end of a profile download.")
     NOTIFICATION_STORED = ("notification.stored", 1, "A notification for an SM-DP+ came and is kept.")
+    DENIAL_ADDED = ("denial.added", 1, "An operator put a card, a certificate or a maker on the deny-list.")
+    DENIAL_LIFTED = ("denial.lifted", 1, "An operator took a denial back.")
     WEBHOOK_TESTED = ("webhook.tested", 1, "A test delivery was asked for; it goes to that webhook only.")
     WEBHOOK_DISABLED = ("webhook.disabled", 1, "A webhook failed for too long, or answered 410, and was switched off.")
 
@@ -101,11 +121,16 @@ def cloud_event(origin: Origin, kind: str, data: Mapping[str, object]) -> CloudE
         id=str(origin.id),
         source=f"/eims/{origin.eim_id or '-'}",
         type=_TYPE + kind,
-        subject=f"eid/{format_eid(origin.eid)}" if origin.eid else f"webhook/{data.get('webhook', '-')}",
+        subject=f"eid/{format_eid(origin.eid)}" if origin.eid else _subject(data),
         time=origin.at,
         data=data,
         dataschema=f"{_SCHEMA}{kind}:{version}",
     )
+
+
+def _subject(data: Mapping[str, object]) -> str:
+    """What an event of no card is about."""
+    return f"denial/{data['denial']}" if "denial" in data else f"webhook/{data.get('webhook', '-')}"
 
 
 def is_type(pattern: str) -> bool:

@@ -18,6 +18,7 @@ def _meaning(means: str, next_step: str) -> Meaning:
 
 
 _LATER: Final = "nothing: it is sent again later by itself"
+_LISTED: Final = "nothing: the card is asked for its profiles"
 _MAKER: Final = "keep `eim devices trace EID --pcap FILE` of one try and ask the card's maker"
 
 # By the standard's name (SGP.32 sections 2.11.1, 2.11.2; SGP.22 section 5.7), and by the names of our own outcomes.
@@ -154,6 +155,30 @@ HAPPENINGS: Final[Mapping[str, Meaning]] = {
     "euicc.token_differs": _meaning(
         "the card reports another association token than the one that was proven",
         "if packages are refused from now on, the association was made anew: onboard the card again",
+    ),
+    "euicc.changed_elsewhere": _meaning(
+        "another eIM that the card obeys changed something on it",
+        "find out which eIM that is: the card's own list names it (order listEim)",
+    ),
+    "euicc.changed_locally": _meaning("the device changed something on the card by itself", _LISTED),
+    "euicc.network_changed": _meaning("the device registered with another network than before", "nothing"),
+    "euicc.device_changed": _meaning(
+        "device or agent describe themselves otherwise than before: the card was moved, or its software changed",
+        "compare with `eim devices show EID`; if nobody moved the card, find out where it is",
+    ),
+    "euicc.fallback_entered": _meaning(
+        "the device had no network with its profile, so the card uses its fallback profile now",
+        "check coverage and the line's status with the carrier; the device goes back by itself",
+    ),
+    "euicc.fallback_left": _meaning("the device went back from its fallback profile", "nothing"),
+    "euicc.immediately_enabled": _meaning("a profile was enabled by the device right after its download", _LISTED),
+    "euicc.rolled_back": REASONS["rolledBack"],
+    "euicc.emergency_profile": _meaning("the emergency profile was switched on or off", _LISTED),
+    "euicc.ecall_started": REASONS["ecallActive"],
+    "euicc.ecall_ended": _meaning("the card does again what it is asked", "nothing"),
+    "euicc.reset": _meaning(
+        "somebody reset the card's memory: profiles, addresses or the list of its eIMs may be gone",
+        "see what is left with `eim devices show EID`; the card is asked at its next calls",
     ),
     "euicc.counter_jumped": _meaning(
         "our counter was behind the card's and was moved past it", "nothing, unless you restored no backup"

@@ -8,6 +8,7 @@ from eim.domain.euicc import Profile, ProfileState
 from eim.domain.ids import Iccid, format_iccid, parse_iccid
 from eim.domain.operation import CHANGING, Kind, State
 from eim.domain.outcome import Code, Outcome, outcome_of
+from eim.services import ecalls, explaining
 from eim.services.visit import Visit
 from eim.store import associations, mailbox, requests, results, work
 from eim.store import inventory as profiles
@@ -18,6 +19,8 @@ from eim.store.work import Asked, Doubtful, Ending
 
 async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
     """Apply one verified EuiccPackageResultSigned to the operation that its package carried."""
+    await ecalls.over(visit)
+    await explaining.by_result(visit, result)
     asked = package.carried
     if asked is None:
         return
@@ -63,7 +66,9 @@ async def _change(
     if not outcome.done or not fresh:
         return {}
     if asked.kind is Kind.LIST_PROFILES:
-        await profiles.replace(visit.db, visit.bucket, visit.eid, visit.tenant, listed(result))
+        known, told = await profiles.read(visit.db, visit.bucket, visit.eid), listed(result)
+        await profiles.replace(visit.db, visit.bucket, visit.eid, visit.tenant, told)
+        await explaining.by_inventory(visit, known, told)
         return {}
     if asked.iccid is None:
         return {}

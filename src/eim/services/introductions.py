@@ -15,7 +15,7 @@ from eim.domain.outcome import Outcome, data_error
 from eim.errors import UntrustedCertificate
 from eim.protocol import trust
 from eim.protocol.trust import Roots
-from eim.services import applying, settling
+from eim.services import applying, ecalls, explaining, settling
 from eim.services.notifications import keep_listed
 from eim.services.visit import Visit
 from eim.store import associations, mailbox, packages, requests, results, work
@@ -24,8 +24,6 @@ from eim.store.requests import Ask
 from eim.store.results import Stored
 
 _INCORRECT_TAG_LIST: Final = 1
-_ECALL: Final = 104
-_AFTER_ECALL: Final = 600.0  # seconds
 _REFUSALS: Final = {1: "invalidPackageFormat", 2: "unknownPackage", 127: "undefinedError"}
 
 
@@ -41,6 +39,7 @@ async def take_data(visit: Visit, response: DataResponse, roots: Roots) -> None:
         return
     await _store(visit, "data", response.raw, package)
     if package is not None and await _is_awaited(visit, package):
+        await ecalls.over(visit)
         await _certify(visit, data, roots)
         await _introduce(visit, data, package)
         await _answered(visit, package, Outcome(State.DONE, "ok"))
@@ -62,9 +61,12 @@ async def take_error(visit: Visit, error: DataError) -> None:
     await _store(visit, "dataError", error.raw, package)
     if package is None or not await _is_awaited(visit, package):
         return
-    if error.code == _ECALL:
-        await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "ecallActive", _AFTER_ECALL)
-    elif error.code == _INCORRECT_TAG_LIST and package.speaks != Speaks.V1_0_1.value and not visit.card.token_proven:
+    asked = await work.read(visit.db, visit.bucket, package.operation)
+    if asked is not None and error.code == ecalls.ACTIVE and asked.state is State.OUT:
+        await ecalls.postpone(visit, asked)
+        await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
+        return
+    if error.code == _INCORRECT_TAG_LIST and package.speaks != Speaks.V1_0_1.value and not visit.card.token_proven:
         await visit.learn_speaks(Speaks.V1_0_1)
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "incorrectTagList")
     else:
@@ -187,7 +189,9 @@ async def _introduce(visit: Visit, data: IpaEuiccData, package: Package) -> None
         token = None  # it has none configured, it says, and would not take the recorded one
     elif data.association_token not in (None, card.association_token):
         await visit.record(Happening.EUICC_TOKEN_DIFFERS, {"why": "it reports a token other than the proven one"})
-    await _write(visit, token, speaks, _capabilities(data))
+    said = _capabilities(data)
+    await explaining.by_data(visit, said)
+    await _write(visit, token, speaks, said)
     if _asked_in_vain(visit, data, package):
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "certificates missing")
 

@@ -6,24 +6,22 @@ from typing import Final
 
 import anyio
 
-from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, bucket_of, eid_check_digits_hold
-from eim.domain.operation import Kind
 from eim.errors import DatabaseUnavailable
 from eim.protocol.esipa import NO_PACKAGE, Poll, package_answer, poll_error
+from eim.services import reports
 from eim.services.ports import Clock
 from eim.services.strangers import Strangers
 from eim.services.traces import Exchange, Tracer
+from eim.services.visit import Visit
 from eim.services.waiting import Waiters
-from eim.store import associations, audit, dependents, events, mailbox, requests, work
+from eim.store import associations, dependents, mailbox, requests
 from eim.store.connect import Pool, acquire, transaction
 from eim.store.mailbox import Look
-from eim.store.requests import Ask
 
 _EID_NOT_FOUND: Final = 2
 _INVALID_EID: Final = 3
 _TAKE_DEADLINE: Final = 0.5  # seconds: a committed stop is final one second later
-_CHANGES_AN_HOUR: Final = 60  # events of one eUICC; beyond that a poll's changes are kept but not told
 _FLUSH_EVERY: Final = 2.0  # seconds of last-seen times that a crash may lose
 _FLUSH_AT_MOST: Final = 5_000
 
@@ -87,31 +85,13 @@ class Polls:
 
     async def _record(self, bucket: Bucket, eid: Eid, poll: Poll, look: Look) -> bool:
         """A state change and a new network are said once, so they are committed before the answer."""
-        moved = poll.plmn is not None and poll.plmn != look.plmn
-        learnt = poll.speaks is not None and look.speaks is None
-        if not (poll.state_change or moved or learnt):
+        if not reports.says_something(poll, look):
             return False
         async with transaction(self._pool) as db:
             card = await associations.lock(db, bucket, eid)
             if card is None:
                 return False
-            about: dict[str, object] = {}
-            if poll.plmn is not None and moved:
-                await associations.moved_to_plmn(db, bucket, eid, poll.plmn)
-                about["plmn"] = poll.plmn.hex()
-            if poll.speaks is not None and learnt:
-                await associations.learn_speaks(db, bucket, eid, poll.speaks)
-            # An inventory on its way already will show what changed, however often the card says that it did.
-            if poll.state_change and not await work.pending(db, bucket, eid, Kind.LIST_PROFILES):
-                about["stateChangeCause"] = poll.cause
-                await requests.add(db, bucket, eid, Ask.AUDIT, f"notifyStateChange {poll.cause}")
-                await requests.hint(db, bucket)
-            if about and not await events.is_crowded(db, bucket, eid, _CHANGES_AN_HOUR):
-                await events.record(db, bucket, eid, card.tenant, Happening.EUICC_CHANGED, about)
-                subject = eid.hex()
-                await audit.record(
-                    db, bucket, card.tenant, actor="device", action="euicc.changed", subject=subject, data=about
-                )
+            await reports.take(Visit(db, (bucket, eid), card, self._clock(), eid), poll, look)
         return poll.state_change
 
 

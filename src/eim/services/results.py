@@ -18,9 +18,10 @@ from eim.asn1.sgp32 import (
 from eim.domain.euicc import Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, bucket_of
+from eim.domain.outcome import data_error
 from eim.protocol.esipa import Notified, Provided, acknowledgement, provide_error
 from eim.protocol.trust import Roots, eid_in_certificate
-from eim.services import introductions, notifications, settling
+from eim.services import ecalls, introductions, notifications, settling
 from eim.services.ports import Clock
 from eim.services.traces import Exchange, Tracer
 from eim.services.visit import Visit
@@ -171,7 +172,10 @@ async def _keep_trigger(visit: Visit, trigger: TriggerResult) -> None:
     if known is None and not await settling.is_flooded(visit):
         stored = Stored(digest, trigger.raw, "trigger", "unsigned", transaction=trigger.transaction_id)
         await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
-        await visit.record(Happening.DOWNLOAD_REPORTED, {})
+        reason = data_error(trigger.reason) if trigger.reason is not None else None
+        await visit.record(Happening.DOWNLOAD_REPORTED, {"reason": reason})
+        if trigger.reason == ecalls.ACTIVE and visit.on_polling_connection:
+            await ecalls.note(visit)
 
 
 def _owner_of(notified: Notified, source: Source) -> tuple[Bucket, Eid] | None:

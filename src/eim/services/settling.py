@@ -11,7 +11,7 @@ from eim.domain.event import Happening
 from eim.domain.ids import Eid, TransactionId
 from eim.domain.operation import State
 from eim.domain.outcome import Outcome, package_error
-from eim.services import applying
+from eim.services import applying, ecalls
 from eim.services.verdicts import Verdict, judge
 from eim.services.visit import Visit
 from eim.store import associations, mailbox, packages, requests, results, work
@@ -20,8 +20,6 @@ from eim.store.requests import Ask
 from eim.store.results import Stored
 
 _REPLAY: Final = 4  # euiccPackageErrorCode: the counter is not above the card's
-_ECALL: Final = 104
-_AFTER_ECALL: Final = 600.0  # seconds until the next try
 _ASK_AGAIN: Final = 86_400.0  # seconds between two questions for a certificate that did not help
 _IN_VAIN: Final = 3  # answers without a certificate that is believed, before the questions become rare
 _RECOVER_AGAIN: Final = 60.0  # seconds before another recovery that may end in the same doubt; each time four times
@@ -182,11 +180,8 @@ async def _apply(visit: Visit, result: ResultSigned | ErrorSigned, package: Pack
 async def _error(visit: Visit, code: int, package: Package) -> None:
     """The card signed that it did not execute the package."""
     asked = await work.read(visit.db, visit.bucket, package.operation)
-    if asked is not None and code == _ECALL and asked.state is State.OUT:
-        await mailbox.unseal_behind(visit.db, visit.bucket, visit.eid)
-        await work.postpone(visit.db, visit.bucket, visit.eid, _AFTER_ECALL)  # nothing overtakes the one that waits
-        await work.retry(visit.db, visit.bucket, asked.id, _AFTER_ECALL)
-        await visit.record(Happening.OPERATION_POSTPONED, {"operation": str(asked.id), "reason": package_error(code)})
+    if asked is not None and code == ecalls.ACTIVE and asked.state is State.OUT:
+        await ecalls.postpone(visit, asked)
     elif asked is not None and asked.state in (State.OUT, State.IN_DOUBT):
         await applying.end(visit, asked, Outcome(State.FAILED, package_error(code)), {})
     if package.state == "head":

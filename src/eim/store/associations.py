@@ -1,8 +1,9 @@
 """Our side of one eUICC's association: table `euiccs`, as polls, results and the worker read and write it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
@@ -13,6 +14,8 @@ from eim.store import Db
 _LOCK: Final = """
     SELECT e.tenant, e.identity, e.introduced_at, e.association_token, e.token_proven, e.speaks, e.signature_form,
            e.signature_coding, e.unverifiable, e.euicc_certificate, e.curve, e.public_key, e.highest_seq, i.eim_id,
+           e.ci_key_id, e.capabilities, e.reported_cause, e.reset_at, e.ecall_since, e.ecall_answers, e.orphaned_at,
+           e.quarantined_at, e.denied_by,
            coalesce(e.traced_until > now() AND e.trace_left > 0, false) AS traced
       FROM euiccs e JOIN identities i ON i.id = e.identity
      WHERE e.bucket = $1 AND e.eid = $2
@@ -76,6 +79,20 @@ class Card(msgspec.Struct, frozen=True):
     public_key: bytes | None
     highest_seq: int | None
     traced: bool  # an operator wants to see what it says and is told
+    ci_key_id: bytes | None = None
+    capabilities: Mapping[str, object] = {}
+    reported_cause: int | None = None  # a change that the next inventory is to explain
+    reset_at: datetime | None = None  # a memory reset was reported, and it signed nothing since
+    ecall_since: datetime | None = None
+    ecall_answers: int = 0
+    orphaned_at: datetime | None = None
+    quarantined_at: datetime | None = None
+    denied_by: UUID | None = None
+
+    @property
+    def barred(self) -> bool:
+        """Whether nothing goes out to it."""
+        return not (self.orphaned_at is None and self.quarantined_at is None and self.denied_by is None)
 
 
 class Allocated(msgspec.Struct, frozen=True):
