@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,22 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from eim._fast import ecdsa as native
 from eim.errors import Malformed
-from eim.protocol.ecdsa import Curve, PublicKey, public_key_from_spki, raw_signature, spki, verify, verify_der
+from eim.protocol.ecdsa import (
+    CRYPTOGRAPHY,
+    Check,
+    Curve,
+    NativeProvider,
+    Provider,
+    PublicKey,
+    public_key_from_spki,
+    raw_signature,
+    spki,
+    verify,
+    verify_batch,
+    verify_der,
+)
 
 WYCHEPROOF = Path(__file__).resolve().parents[3] / "shared" / "data" / "wycheproof"
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
@@ -16,6 +31,7 @@ N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 ORDERS = {Curve.P256: N, Curve.BRAINPOOL: 0xA9FB57DBA1EEA9BC3E660A909D838D718C397AA3B561A6F7901E0E82974856A7}
 CURVES = {Curve.P256: ec.SECP256R1(), Curve.BRAINPOOL: ec.BrainpoolP256R1()}
 MESSAGE = b"what was signed"
+PROVIDERS = (CRYPTOGRAPHY, NativeProvider()) if native.available() else (CRYPTOGRAPHY,)
 
 
 class Signed:
@@ -40,13 +56,14 @@ def signed(request: pytest.FixtureRequest) -> Signed:
 
 
 @pytest.mark.skipif(not WYCHEPROOF.is_dir(), reason="the Wycheproof vectors are not beside this checkout")
-def test_every_wycheproof_case_gets_its_verdict() -> None:
+@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: type(provider).__name__)
+def test_every_wycheproof_case_gets_its_verdict(provider: Provider) -> None:
     groups = json.loads((WYCHEPROOF / "ecdsa_secp256r1_sha256_p1363_test.json").read_text())["testGroups"]
     wrong, right = [], 0
     for group in groups:
         key = public_key_from_spki(bytes.fromhex(group["publicKeyDer"]))
         for case in group["tests"]:
-            verdict = verify(key, bytes.fromhex(case["msg"]), bytes.fromhex(case["sig"]))
+            verdict = verify(key, bytes.fromhex(case["msg"]), bytes.fromhex(case["sig"]), provider)
             if verdict == (case["result"] == "valid"):
                 right += 1
             else:
@@ -122,13 +139,14 @@ def test_points_that_are_none_are_refused(signed: Signed) -> None:
     ):
         with pytest.raises(Malformed):
             public_key_from_spki(prefix + point)
-        with pytest.raises(Malformed):
-            verify(PublicKey(signed.key.curve, point), MESSAGE, signed.raw)
+        for provider in PROVIDERS:
+            assert not verify(PublicKey(signed.key.curve, point), MESSAGE, signed.raw, provider)
 
 
 def test_a_point_of_one_curve_is_none_of_the_other() -> None:
-    with pytest.raises(Malformed):
-        verify(PublicKey(Curve.BRAINPOOL, Signed(Curve.P256).key.point), MESSAGE, bytes(31) + b"\1" + bytes(31) + b"\1")
+    key = PublicKey(Curve.BRAINPOOL, Signed(Curve.P256).key.point)
+    for provider in PROVIDERS:
+        assert not verify(key, MESSAGE, bytes(31) + b"\1" + bytes(31) + b"\1", provider)
 
 
 def test_only_the_one_spelling_of_a_key_is_taken(signed: Signed) -> None:
@@ -176,7 +194,24 @@ def test_the_provider_that_is_given_judges() -> None:
         def verify(self, key: PublicKey, message: bytes, signature: bytes) -> bool:
             return False
 
+        def verify_many(self, curve: Curve, checks: Sequence[Check]) -> Sequence[bool]:
+            return [False] * len(checks)
+
     signed = Signed(Curve.P256)
     assert not verify(signed.key, MESSAGE, signed.raw, Refusing())
     with pytest.raises(Malformed):
         public_key_from_spki(signed.spki, Refusing())
+
+
+@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: type(provider).__name__)
+def test_a_batch_of_both_curves_gets_its_verdicts_in_order(provider: Provider) -> None:
+    first, second = Signed(Curve.P256), Signed(Curve.BRAINPOOL)
+    checks = [
+        Check(first.key, MESSAGE, first.raw),
+        Check(second.key, MESSAGE, second.raw),
+        Check(second.key, MESSAGE, first.raw),
+        Check(first.key, MESSAGE, first.raw[:-1]),
+        Check(first.key, MESSAGE + b".", first.raw),
+        Check(second.key, MESSAGE, second.raw),
+    ]
+    assert verify_batch(checks, provider) == [True, True, False, False, False, True]

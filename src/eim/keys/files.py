@@ -1,6 +1,8 @@
 """Signing keys as PEM files, one a name, in a folder that only the worker's user may read."""
 
+import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from eim._fast import ecdsa
 from eim.errors import KeyUnusable
 from eim.keys.disk import exists, make_private_folder, read, write_new
-from eim.protocol.ecdsa import Curve, raw_signature
+from eim.protocol.ecdsa import SIGNATURE_SIZE, Curve, raw_signature
 from eim.protocol.published_keys import Mode, is_published_test_key
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -33,6 +36,7 @@ class Signer:
         self.curve = curve
         self.spki = spki_of(key.public_key())
         self._key = key
+        self._native = _native(key, curve)
 
     def __repr__(self) -> str:
         return f"Signer({self.name!r}, {self.curve.value})"
@@ -43,6 +47,14 @@ class Signer:
         if raw is None:
             raise KeyUnusable(f"the key {self.name} made a signature that is none")
         return raw
+
+    def sign_many(self, messages: Sequence[bytes]) -> list[bytes]:
+        """`sign` for each, in order; without the GIL where a libcrypto was found."""
+        if self._native is None:
+            return [self.sign(message) for message in messages]
+        digests = b"".join([hashlib.sha256(message).digest() for message in messages])
+        signatures = ecdsa.sign_batch(self._native, digests)
+        return [signatures[at : at + SIGNATURE_SIZE] for at in range(0, len(signatures), SIGNATURE_SIZE)]
 
 
 class KeyStore:
@@ -82,6 +94,13 @@ class KeyStore:
         if not _NAME.fullmatch(name):
             raise KeyUnusable(f"{name!r} can't be the name of a key: use lower-case letters, digits, - and _")
         return self._folder / f"{name}.pem"
+
+
+def _native(key: ec.EllipticCurvePrivateKey, curve: Curve) -> ecdsa.SigningKey | None:
+    if not ecdsa.available():
+        return None
+    lane = ecdsa.P256 if curve is Curve.P256 else ecdsa.BRAINPOOL
+    return ecdsa.SigningKey(lane, key.private_numbers().private_value.to_bytes(32, "big"))
 
 
 def generate(curve: Curve) -> ec.EllipticCurvePrivateKey:

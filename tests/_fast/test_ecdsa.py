@@ -1,0 +1,136 @@
+"""eim._fast.ecdsa against its slow twin and against `cryptography`, which has an OpenSSL of its own."""
+
+import os
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eim._fast import ecdsa
+from tests.reference import ecdsa as twin
+
+pytestmark = pytest.mark.skipif(not ecdsa.available(), reason="no libcrypto on this machine")
+
+CURVES: Final = {
+    ecdsa.P256: (ec.SECP256R1(), twin.P256),
+    ecdsa.BRAINPOOL: (ec.BrainpoolP256R1(), twin.BRAINPOOL),
+}
+LANES: Final = (ecdsa.P256, ecdsa.BRAINPOOL)
+SCALARS: Final = {lane: ec.generate_private_key(CURVES[lane][0]) for lane in LANES}
+
+
+def signing_key(lane: int) -> ecdsa.SigningKey:
+    return ecdsa.SigningKey(lane, SCALARS[lane].private_numbers().private_value.to_bytes(32, "big"))
+
+
+def point(lane: int) -> bytes:
+    return SCALARS[lane].public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_what_is_signed_holds_by_the_book(lane: int) -> None:
+    digests = os.urandom(32 * 5)
+    signatures = ecdsa.sign_batch(signing_key(lane), digests)
+    assert len(signatures) == 64 * 5
+    for at in range(5):
+        digest, signature = digests[at * 32 :][:32], signatures[at * 64 :][:64]
+        assert twin.verify(CURVES[lane][1], point(lane), digest, signature)
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_each_of_a_batch_gets_its_own_verdict(lane: int) -> None:
+    digests = os.urandom(32 * 20)
+    signatures = bytearray(ecdsa.sign_batch(signing_key(lane), digests))
+    for broken in (0, 7, 19):
+        signatures[broken * 64 + 40] ^= 1
+    verdicts = ecdsa.verify_batch(lane, point(lane) * 20, digests, bytes(signatures))
+    assert verdicts == bytes(at not in (0, 7, 19) for at in range(20))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lane=st.sampled_from(LANES),
+    part=st.sampled_from(["point", "digest", "signature"]),
+    at=st.integers(0, 63),
+    octet=st.integers(0, 255),
+)
+def test_broken_input_is_judged_as_by_the_book(lane: int, part: str, at: int, octet: int) -> None:
+    digest = bytes(range(32))
+    parts = {"point": point(lane), "digest": digest, "signature": ecdsa.sign_batch(signing_key(lane), digest)}
+    changed = bytearray(parts[part])
+    changed[at % len(changed)] = octet
+    parts[part] = bytes(changed)
+    found = ecdsa.verify_batch(lane, parts["point"], parts["digest"], parts["signature"]) == b"\x01"
+    assert found is twin.verify(CURVES[lane][1], parts["point"], parts["digest"], parts["signature"])
+    assert ecdsa.is_on_curve(lane, parts["point"]) is (twin.read_point(CURVES[lane][1], parts["point"]) is not None)
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("value", ["zero", "n", "n + 1", "p", "2^256 - 1"])
+@pytest.mark.parametrize("half", ["r", "s"])
+def test_numbers_outside_the_group_never_hold(lane: int, value: str, half: str) -> None:
+    curve = CURVES[lane][1]
+    number = {"zero": 0, "n": curve.n, "n + 1": curve.n + 1, "p": curve.p, "2^256 - 1": 2**256 - 1}[value]
+    sound = ecdsa.sign_batch(signing_key(lane), bytes(32))
+    octets = number.to_bytes(32, "big")
+    forged = octets + sound[32:] if half == "r" else sound[:32] + octets
+    assert ecdsa.verify_batch(lane, point(lane), bytes(32), forged) == b"\x00"
+
+
+@pytest.mark.parametrize(
+    ("points", "digests", "signatures"), [(65, 31, 64), (64, 32, 64), (65, 32, 63), (130, 32, 64), (0, 32, 64)]
+)
+def test_lengths_that_do_not_fit_together_are_refused(points: int, digests: int, signatures: int) -> None:
+    with pytest.raises(ValueError, match="65 octets"):
+        ecdsa.verify_batch(ecdsa.P256, bytes(points), bytes(digests), bytes(signatures))
+
+
+def test_an_empty_batch_has_no_verdicts() -> None:
+    assert ecdsa.verify_batch(ecdsa.P256, b"", b"", b"") == b""
+    assert ecdsa.sign_batch(signing_key(ecdsa.P256), b"") == b""
+
+
+@pytest.mark.parametrize("scalar", [bytes(32), twin.P256.n.to_bytes(32, "big"), b"\xff" * 32, bytes(31)])
+def test_octets_that_are_no_private_key_are_refused(scalar: bytes) -> None:
+    with pytest.raises(ValueError, match="key"):
+        ecdsa.SigningKey(ecdsa.P256, scalar)
+
+
+def test_a_signing_key_shows_nothing_of_itself() -> None:
+    assert repr(signing_key(ecdsa.P256)) == "SigningKey(...)"
+
+
+_FORKED: Final = """
+import os, sys
+from eim._fast import ecdsa
+key = ecdsa.SigningKey(ecdsa.P256, bytes(31) + b"\\x07")
+ecdsa.sign_batch(key, bytes(32))
+if os.fork() == 0:
+    sys.stdout.write(ecdsa.sign_batch(key, bytes(32) * 100).hex())
+    sys.stdout.flush()
+    os._exit(0)
+os.wait()
+sys.stdout.write(ecdsa.sign_batch(key, bytes(32) * 100).hex())
+"""
+
+
+def test_no_number_is_used_twice_not_even_after_a_fork() -> None:
+    made = bytes.fromhex(
+        subprocess.run([sys.executable, "-c", _FORKED], capture_output=True, check=True).stdout.decode()
+    )
+    assert len(made) == 200 * 64
+    assert len({made[at : at + 32] for at in range(0, len(made), 64)}) == 200
+
+
+@pytest.mark.slow
+def test_no_number_is_used_twice_in_a_million_signatures() -> None:
+    key, seen = signing_key(ecdsa.P256), set()
+    for _ in range(1000):
+        made = ecdsa.sign_batch(key, bytes(32) * 1000)
+        seen |= {made[at : at + 32] for at in range(0, len(made), 64)}
+    assert len(seen) == 1_000_000
