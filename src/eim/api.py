@@ -33,7 +33,24 @@ AfterEvent: TypeAlias = Annotated[
     str,
     Meta(max_length=64, pattern=_NO_NUL, description="`contact` (the card calls), or an event of it: `euicc.changed`"),
 ]
-KindName: TypeAlias = Literal["enable", "disable", "delete", "listProfileInfo", "ipaEuiccDataRequest"]
+KindName: TypeAlias = Literal[
+    "enable",
+    "disable",
+    "delete",
+    "listProfileInfo",
+    "getRAT",
+    "configureImmediateEnable",
+    "setFallbackAttribute",
+    "unsetFallbackAttribute",
+    "setDefaultDpAddress",
+    "addEim",
+    "deleteEim",
+    "updateEim",
+    "listEim",
+    "ipaEuiccDataRequest",
+    "package",
+    "check",
+]
 StateName: TypeAlias = Literal["accepted", "sealed", "out", "in_doubt", "done", "failed", "withdrawn", "expired"]
 ScopeName: TypeAlias = Literal[
     "euiccs:read",

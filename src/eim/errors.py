@@ -118,6 +118,12 @@ class Guarded(Refused):
     code = "guarded"
 
 
+class NotInVersion(Refused):
+    """The card speaks an older version of SGP.32 than the one that has what is asked of it."""
+
+    code = "not-in-version"
+
+
 class InvalidCursor(InvalidRequest):
     code = "invalid-cursor"
 

@@ -3,12 +3,13 @@ import pytest
 from eim.domain import outcome
 from eim.domain.event import Happening
 from eim.domain.explanations import HAPPENINGS, REASONS, Meaning, meaning_of
-from eim.domain.operation import Kind
+from eim.domain.step import Step, name_of
+from tests.domain.steps import EVERY_STEP
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_every_reason_a_card_may_give_is_explained(kind: Kind) -> None:
-    named = {outcome.outcome_of(kind, [outcome.Code(kind.value, number)]).reason for number in range(1, 128)}
+@pytest.mark.parametrize("step", EVERY_STEP, ids=name_of)
+def test_every_reason_a_card_may_give_is_explained(step: Step) -> None:
+    named = {outcome.outcome_of([step], [outcome.Code(name_of(step), number)]).reason for number in range(1, 128)}
     assert {name for name in named if not name.startswith("error")} <= REASONS.keys()
 
 
@@ -19,7 +20,7 @@ def test_every_error_of_a_package_and_of_a_data_request_is_explained() -> None:
 
 def test_every_end_of_processing_is_explained() -> None:
     codes = [outcome.Code("processingTerminated", number) for number in range(1, 128)]
-    named = {outcome.outcome_of(Kind.ENABLE, [code]).reason for code in codes}
+    named = {outcome.outcome_of([EVERY_STEP[0]], [code]).reason for code in codes}
     assert {name for name in named if not name.startswith("terminated")} <= REASONS.keys()
 
 

@@ -1,9 +1,10 @@
 import pytest
 
 from eim.domain.euicc import Profile, ProfileState
-from eim.domain.guards import Holds, Ppr, Queued, choose, has_rule, refuse_harm
+from eim.domain.guards import Holds, Ppr, choose, has_rule, refuse_harm
 from eim.domain.ids import Iccid, parse_iccid
 from eim.domain.operation import Kind
+from eim.domain.step import Delete, Enable, Step, plain_step
 from eim.errors import Guarded, NotFound
 from eim.sim.profiles import PPR_NO_DELETE, PPR_NO_DISABLE
 
@@ -14,8 +15,10 @@ HELD = (ON_A, OFF_B)
 NO_DISABLE, NO_DELETE = b"\x05\x40", b"\x05\x20"  # five unused bits, then pprUpdateControl, ppr1, ppr2
 
 
-def ask(kind: Kind, iccid: Iccid, profiles: tuple[Profile, ...] | None, *queued: Queued) -> None:
-    refuse_harm(Queued(kind, iccid), Holds(profiles, queued))
+def ask(kind: Kind, iccid: Iccid, profiles: tuple[Profile, ...] | None, *queued: Step) -> None:
+    step = plain_step(kind, iccid, rollback=False)
+    assert step is not None
+    refuse_harm([step], Holds(profiles, queued))
 
 
 def with_rule(profile: Profile, ppr: bytes) -> Profile:
@@ -50,7 +53,7 @@ def test_enabling_is_guarded_by_policy_rules_only() -> None:
 
 
 def test_what_is_queued_counts_as_if_it_could_succeed_and_could_fail() -> None:
-    to_b = Queued(Kind.ENABLE, B)
+    to_b = Enable(B)
     with pytest.raises(Guarded, match="about to be enabled"):
         ask(Kind.DELETE, B, HELD, to_b)
     with pytest.raises(Guarded, match="is enabled"):
@@ -69,14 +72,14 @@ def test_the_fallback_profile_is_not_deleted_unless_another_one_is_set() -> None
         ask(Kind.DELETE, B, (ON_A, fallback))
     ask(Kind.DELETE, B, (ON_A, fallback, another))
     with pytest.raises(Guarded, match="fallback"):
-        ask(Kind.DELETE, B, (ON_A, fallback, another), Queued(Kind.DELETE, C))
+        ask(Kind.DELETE, B, (ON_A, fallback, another), Delete(C))
 
 
 def test_the_policy_rules_of_profiles_are_kept() -> None:
     with pytest.raises(Guarded, match="ppr1"):
         ask(Kind.ENABLE, B, (with_rule(ON_A, NO_DISABLE), OFF_B))
     with pytest.raises(Guarded, match="ppr1"):
-        ask(Kind.ENABLE, C, (ON_A, with_rule(OFF_B, NO_DISABLE)), Queued(Kind.ENABLE, B))
+        ask(Kind.ENABLE, C, (ON_A, with_rule(OFF_B, NO_DISABLE)), Enable(B))
     with pytest.raises(Guarded, match="ppr2"):
         ask(Kind.DELETE, B, (ON_A, with_rule(OFF_B, NO_DELETE)))
     ask(Kind.DELETE, B, (ON_A, with_rule(OFF_B, NO_DISABLE)))

@@ -18,9 +18,10 @@ from eim.asn1.sgp32 import (
     Unreadable,
 )
 from eim.domain.euicc import SignatureCoding, SignatureForm, Speaks
-from eim.domain.ids import format_iccid, read_eid
-from eim.domain.operation import Kind, State
+from eim.domain.ids import Iccid, format_iccid, read_eid
+from eim.domain.operation import State
 from eim.domain.outcome import Code, outcome_of
+from eim.domain.step import Enable
 from eim.protocol.ecdsa import Curve, PublicKey
 from eim.protocol.esep import Candidate, verify
 from eim.protocol.esipa import Notified, Poll, Provided, acknowledgement, receive
@@ -126,7 +127,7 @@ def test_4_a_bare_integer_is_the_result_of_the_one_operation(
     code: int, state: State, reason: str, deviating: bool
 ) -> None:
     codes = [Code(r.kind, r.code) for r in result(signed_with(f"0201{code:02X}")).data.results]
-    outcome = outcome_of(Kind.ENABLE, codes)
+    outcome = outcome_of([Enable(Iccid(bytes(10)))], codes)
     assert (outcome.state, outcome.reason, outcome.deviating) == (state, reason, deviating)
 
 

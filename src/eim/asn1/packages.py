@@ -6,7 +6,7 @@ import msgspec
 
 from eim.asn1 import der
 from eim.asn1.kinds import Bits, Implicit, Integer, Null, Octets, Oid, Text
-from eim.asn1.schema import Choice, Explicit, Group, ListOf, Member, Sequence, Sole, Tagged
+from eim.asn1.schema import Choice, Explicit, Group, ListOf, Member, Opaque, Sequence, Sole, Tagged
 
 
 class SpkiChoice(msgspec.Struct, frozen=True):
@@ -36,7 +36,8 @@ class EimConfigurationData(msgspec.Struct, frozen=True):
     tls_trust: PublicKeyChoice | None = None  # the (D)TLS server's own key, or its CA
     protocols: frozenset[int] | None = None  # 0 retrieve https, 1 retrieve coaps, 2 inject https, 3 inject coaps, 4 own
     ci_key_id: bytes | None = None  # the CI key under which the eUICC signs for this eIM
-    indirect_download: bool = False
+    indirect_download: bool = False  # since v1.1
+    proprietary: bytes | None = None  # the AA TLV of eSipaProprietaryProtocolInformation, since v1.3
 
 
 class Enable(msgspec.Struct, frozen=True):
@@ -59,6 +60,7 @@ class ListProfileInfo(msgspec.Struct, frozen=True):
     aid: bytes | None = None
     profile_class: int | None = None
     tags: bytes | None = None  # the tags wanted, one after the other
+    iot_tags: bytes | None = None  # since v1.3
 
 
 class GetRat(msgspec.Struct, frozen=True):
@@ -175,6 +177,7 @@ CONFIGURATION: Final = Sequence(
         Member("protocols", Tagged(0x87, Bits()), None),
         Member("ci_key_id", Tagged(0x88, Octets()), None),
         Member("indirect_download", Tagged(0x89, Null()), False),
+        Member("proprietary", Opaque((0xAA,)), None),
     ),
 )
 
@@ -190,6 +193,7 @@ _LIST_PROFILES: Final = Sequence(
             ),
         ),
         Member("tags", Tagged(0x5C, Octets()), None),
+        Member("iot_tags", Tagged(0x5D, Octets()), None),
     ),
 )
 

@@ -11,7 +11,7 @@ import msgspec
 
 from eim.asn1 import der
 from eim.asn1.der import Node
-from eim.asn1.kinds import Boolean, Integer, LooseText, Octets
+from eim.asn1.kinds import Bits, Boolean, Integer, LooseText, Octets
 from eim.asn1.packages import EIM_ID, ICCID, TRANSACTION
 from eim.asn1.schema import Kept, ListOf, Member, Sequence, Tagged
 from eim.errors import Malformed
@@ -33,6 +33,37 @@ class ProfileInfo(msgspec.Struct, frozen=True):
     raw: bytes = b""
 
 
+class Operator(msgspec.Struct, frozen=True):
+    """Whose profiles a rule is for: MCC and MNC as in TS 24.008 (EEEEEE: anybody's), and the group ids."""
+
+    plmn: bytes  # 3 octets
+    gid1: bytes | None = None
+    gid2: bytes | None = None
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One rule of the rules authorisation table (SGP.22 section 2.9.2.2)."""
+
+    ppr_ids: frozenset[int]  # 0 update control, 1 ppr1 (no disable), 2 ppr2 (no delete)
+    operators: tuple[Operator, ...]
+    flags: frozenset[int]  # 0 consentRequired
+
+    @property
+    def said(self) -> dict[str, object]:
+        """In plain words."""
+        return {
+            "pprs": [_PPRS.get(number, str(number)) for number in sorted(self.ppr_ids)],
+            "operators": [
+                {name: octets.hex().upper() for name, octets in msgspec.structs.asdict(each).items() if octets}
+                for each in self.operators
+            ],
+            "consentRequired": 0 in self.flags,
+        }
+
+
+_PPRS: Final = {0: "pprUpdateControl", 1: "ppr1", 2: "ppr2"}
+
+
 class EuiccResult(msgspec.Struct, frozen=True):
     """The result of one operation. One that can't be read has kind "unknown" and only `raw`."""
 
@@ -42,6 +73,7 @@ class EuiccResult(msgspec.Struct, frozen=True):
     profiles: tuple[ProfileInfo, ...] | None = None
     association_token: int | None = None
     eims: tuple[tuple[str, int | None], ...] | None = None  # (eimId, eimIdType)
+    rules: tuple[Rule, ...] | None = None  # of getRAT; None: they can't be read
     raw: bytes = b""
 
 
@@ -131,6 +163,29 @@ _EIM_ID_INFO: Final = Tagged(
     ),
 )
 
+_OPERATOR: Final = Tagged(
+    0x30,
+    Sequence(
+        Operator,
+        (
+            Member("plmn", Tagged(0x80, Octets(3, 3))),
+            Member("gid1", Tagged(0x81, Octets()), None),
+            Member("gid2", Tagged(0x82, Octets()), None),
+        ),
+    ),
+)
+_RULE: Final = Tagged(
+    0x30,
+    Sequence(
+        Rule,
+        (
+            Member("ppr_ids", Tagged(0x80, Bits())),
+            Member("operators", Tagged(0xA1, ListOf(_OPERATOR))),
+            Member("flags", Tagged(0x82, Bits())),
+        ),
+    ),
+)
+
 # The kinds whose whole content is a code, by tag.
 _CODES: Final = {
     0x83: "enable",
@@ -176,7 +231,11 @@ def _read_profiles(data: bytes, node: Node, raw: bytes) -> EuiccResult:
 
 
 def _read_rat(data: bytes, node: Node, raw: bytes) -> EuiccResult:
-    return EuiccResult(_GET_RAT, "getRAT", raw=raw)
+    try:
+        rules = ListOf(_RULE).read(data, node)
+    except Malformed:  # the card did what it was asked; how it writes its rules is another matter
+        rules = None
+    return EuiccResult(_GET_RAT, "getRAT", rules=rules, raw=raw)
 
 
 def _read_add_eim(data: bytes, node: Node, raw: bytes) -> EuiccResult:
@@ -225,6 +284,8 @@ def write_result(value: EuiccResult) -> bytes:
         return der.wrap(value.tag, der.wrap(0xA0, ListOf(PROFILE).write(value.profiles)))
     if value.tag == _ADD_EIM and value.association_token is not None:
         return der.wrap(value.tag, Tagged(0x84, Integer()).write(value.association_token))
+    if value.tag == _GET_RAT and value.rules is not None:
+        return der.wrap(value.tag, ListOf(_RULE).write(value.rules))
     if value.tag == _LIST_EIM and value.eims is not None:
         infos = (_EimIdInfo(*eim) for eim in value.eims)
         return der.wrap(value.tag, der.wrap(0xA0, ListOf(_EIM_ID_INFO).write(infos)))

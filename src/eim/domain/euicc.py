@@ -47,6 +47,14 @@ class Profile(msgspec.Struct, frozen=True):
     profile_class: int | None = None  # 0 test, 1 provisioning, 2 operational
     fallback: bool = False
     ppr: bytes | None = None  # the PPR bits as they came
+    fallback_allowed: bool | None = None  # None: the card did not say
+
+
+class Eim(msgspec.Struct, frozen=True):
+    """One eIM that a card obeys, as it lists it."""
+
+    eim_id: str
+    id_type: int | None = None  # 1 OID, 2 FQDN, 3 proprietary; None: the card did not say
 
 
 class Association(msgspec.Struct, frozen=True):

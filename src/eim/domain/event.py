@@ -53,6 +53,7 @@ class Happening(Enum):
     EUICC_KEY_CHANGED = ("euicc.key_changed", 1, "Alarm: a certificate with another key came for a known EID.")
     EUICC_TOKEN_DIFFERS = ("euicc.token_differs", 1, "Alarm: the card reports another association token.")
     EUICC_COUNTER_JUMPED = ("euicc.counter_jumped", 1, "The card's counter was ahead, so ours was moved past it.")
+    EUICC_DRIFT = ("euicc.drift", 1, "The card is not as we believed; `differences` says what each of the two says.")
     CERTIFICATE_REFUSED = ("certificate.refused", 1, "The card's certificate is not believed; `why` says the reason.")
     OPERATION_ACCEPTED = ("operation.accepted", 1, "An operation was ordered and will be done.")
     OPERATION_POSTPONED = ("operation.postponed", 1, "The card did not execute it now; it is sent again later.")

@@ -99,11 +99,34 @@ REASONS: Final[Mapping[str, Meaning]] = {
     ),
     "associatedEimAlreadyExists": _meaning("that eIM is on the card already", "use updateEim to change it"),
     "ciPKUnknown": _meaning("the card doesn't know this certificate issuer", "choose one that it lists"),
+    "invalidAssociationToken": _meaning(
+        "the card takes no association token from outside but -1, which asks it to draw one",
+        "make the eIM configuration anew (`eim keys export`)",
+    ),
+    "lastEimDeleted": _meaning(
+        "it was done, and no eIM is on the card any more",
+        "nothing from here: an eIM has to be loaded into the card again over its device (AddInitialEim)",
+    ),
     "eimNotFound": _meaning("that eIM is not on the card", "compare with the card's own list: order listEim"),
     "undefinedError": _meaning("the card gave no reason", f"order it once more; then {_MAKER}"),
     "noResult": _meaning(
         "the card executed the package but said nothing of this operation",
         "order listProfileInfo and see what is there",
+    ),
+    "notRun": _meaning(
+        "the card stopped at a step before this one", "see why that one failed, and order the rest again"
+    ),
+    "notInVersion": _meaning(
+        "the card speaks a version of SGP.32 that doesn't have this",
+        "see what it speaks with `eim devices show EID`, and do it in another way",
+    ),
+    "notConfirmed": _meaning(
+        "the result was lost, and no card can be asked whether this was done",
+        "order it again: doing it twice does no harm",
+    ),
+    "partlyExecuted": _meaning(
+        "the card's list shows some of the steps done and others not",
+        "compare with `eim devices show EID`, and order what is missing",
     ),
     "superseded": _meaning("a later answer said all that this one would have", "nothing"),
     "notExecuted": _meaning("the card's inventory shows that it was not done", "order it again"),
@@ -182,6 +205,14 @@ HAPPENINGS: Final[Mapping[str, Meaning]] = {
     ),
     "euicc.counter_jumped": _meaning(
         "our counter was behind the card's and was moved past it", "nothing, unless you restored no backup"
+    ),
+    "euicc.drift": _meaning(
+        "the card is not as we believed: something changed it without us, or a change was lost",
+        "nothing, if you know why; our view is the card's now, and `eim devices show EID` tells it",
+    ),
+    "euicc.orphaned": _meaning(
+        "our eIM was deleted on the card, so the card executes none of our packages any more",
+        "nothing, if another eIM took over: offboard it here; otherwise load the eIM into the card again",
     ),
     "operation.in_doubt": _meaning(
         "whether the card executed it is not known", "nothing: the card is asked at its next calls"

@@ -13,7 +13,19 @@ import msgspec
 from eim.domain import inventory
 from eim.domain.euicc import Profile, ProfileState
 from eim.domain.ids import Iccid, format_iccid
-from eim.domain.operation import Kind
+from eim.domain.step import (
+    AddEim,
+    Delete,
+    DeleteEim,
+    Disable,
+    Enable,
+    SetFallbackAttribute,
+    Step,
+    UnsetFallbackAttribute,
+    UpdateEim,
+    config_of,
+    eim_of,
+)
 from eim.errors import Guarded, NotFound
 
 _FORCE: Final = "or force it with a reason"
@@ -27,29 +39,36 @@ class Ppr(IntEnum):
     NO_DELETE = 2  # ppr2
 
 
-class Queued(msgspec.Struct, frozen=True):
-    """A change that a card is still to make, or may have made."""
-
-    kind: Kind
-    iccid: Iccid
-
-
 class Holds(msgspec.Struct, frozen=True):
     """What is known of one card when an order for it is judged."""
 
     profiles: Sequence[Profile] | None  # None: not known yet
-    queued: Sequence[Queued] = ()  # in the order in which they come to the card
+    queued: Sequence[Step] = ()  # what it is still to do, or may have done, in the order in which it comes to it
+    eim_id: str = ""  # ours, as the card knows it
+    eims: Sequence[str] | None = None  # the eIMs on it; None: it did not list them yet
 
 
-def assuming(card: Holds, done: Sequence[Queued]) -> Holds:
+def assuming(card: Holds, done: Sequence[Step]) -> Holds:
     """The card as it will be for an operation that comes after `done` went well, and only then."""
-    profiles, queued = card.profiles, list(card.queued)
-    for change in done:
+    profiles, eims, queued = card.profiles, card.eims, list(card.queued)
+    for step in done:
         if profiles is not None:
-            profiles = inventory.after(profiles, change.kind, change.iccid)
-        if change in queued:
-            queued.remove(change)
-    return Holds(profiles, queued)
+            profiles = inventory.after(profiles, step)
+        if eims is not None:
+            eims = _eims_after(eims, step)
+        if step in queued:
+            queued.remove(step)
+    return Holds(profiles, queued, card.eim_id, eims)
+
+
+def _eims_after(eims: Sequence[str], step: Step) -> Sequence[str]:
+    match step:
+        case AddEim():
+            return [*eims, eim_of(step)]
+        case DeleteEim():
+            return [eim_id for eim_id in eims if eim_id != step.eim_id]
+        case _:
+            return eims
 
 
 def choose(profiles: Sequence[Profile], service_provider: str) -> Iccid:
@@ -72,20 +91,35 @@ def has_rule(profile: Profile, rule: Ppr) -> bool:
     return place < len(octets) and bool(octets[place] & 0x80 >> bit)
 
 
-def refuse_harm(asked: Queued, card: Holds) -> None:
+def refuse_harm(asked: Sequence[Step], card: Holds) -> None:
     """Let pass what leaves the card reachable and its profiles' own rules kept, as far as we know them.
 
-    Raises Guarded. A card whose profiles are not known may be asked to enable and to delete (it refuses to delete
-    what is enabled), never to disable.
+    `asked` are the steps of one package. Raises Guarded. A card whose profiles are not known may be asked to enable
+    and to delete (it refuses to delete what is enabled), never to disable.
     """
-    match asked.kind:
-        case Kind.ENABLE:
-            _refuse_ending(_perhaps_enabled(card) - {asked.iccid}, card)
-        case Kind.DISABLE:
-            _refuse_silence(asked.iccid, card)
-            _refuse_ending({asked.iccid} & _perhaps_enabled(card), card)
-        case Kind.DELETE:
-            _refuse_loss(asked.iccid, card)
+    for place, step in enumerate(asked):
+        before = msgspec.structs.replace(card, queued=[*card.queued, *asked[:place]])
+        _refuse_step(step, asked[place + 1 :], before)
+
+
+def _refuse_step(step: Step, behind: Sequence[Step], card: Holds) -> None:
+    match step:
+        case Enable():
+            _refuse_ending(_perhaps_enabled(card) - {step.iccid}, card)
+        case Disable():
+            if not any(isinstance(later, Enable) and later.iccid != step.iccid for later in behind):
+                _refuse_silence(step.iccid, card)
+            _refuse_ending({step.iccid} & _perhaps_enabled(card), card)
+        case Delete():
+            _refuse_loss(step.iccid, card)
+        case SetFallbackAttribute():
+            _refuse_fallback(step.iccid, card)
+        case UnsetFallbackAttribute():
+            _refuse_no_fallback(card)
+        case DeleteEim():
+            _refuse_leaving(step.eim_id, card)
+        case UpdateEim():
+            _refuse_estrangement(step, card)
 
 
 def _refuse_silence(iccid: Iccid, card: Holds) -> None:
@@ -116,6 +150,53 @@ def _refuse_loss(iccid: Iccid, card: Holds) -> None:
         raise Guarded(f"profile {named} has the policy rule ppr2, so the card will not delete it: leave it, {_FORCE}")
 
 
+def _refuse_fallback(iccid: Iccid, card: Holds) -> None:
+    """What the card would answer with fallbackNotAllowed or fallbackProfileEnabled."""
+    named, profile = format_iccid(iccid), _find(card, iccid)
+    if iccid in _perhaps_enabled(card):
+        queued = "enabled" if iccid in _enabled(card.profiles or ()) else "about to be enabled"
+        raise Guarded(
+            f"profile {named} is {queued}, and the card takes only a disabled one as its fallback: choose another "
+            f"profile, {_FORCE}"
+        )
+    if profile is not None and profile.fallback_allowed is False:
+        raise Guarded(f"profile {named} says that it may not be the fallback: choose another one, {_FORCE}")
+
+
+def _refuse_no_fallback(card: Holds) -> None:
+    if card.profiles is None or any(isinstance(step, SetFallbackAttribute) for step in card.queued):
+        return
+    holder = next((profile for profile in card.profiles if profile.fallback), None)
+    if holder is None:
+        raise Guarded(f"no profile of this card is its fallback: there is nothing to unset, {_FORCE}")
+    if holder.iccid in _perhaps_enabled(card):
+        raise Guarded(
+            f"the card uses its fallback profile {format_iccid(holder.iccid)} now and will not unset the attribute: "
+            f"enable another profile first, {_FORCE}"
+        )
+
+
+def _refuse_leaving(eim_id: str, card: Holds) -> None:
+    if eim_id == card.eim_id:
+        raise Guarded(
+            f"{eim_id} is our own eIM: without it this card can't be managed from here any more. Have the new eIM "
+            f"delete it, {_FORCE}"
+        )
+    if card.eims is not None and set(card.eims) <= {eim_id}:
+        raise Guarded(f"{eim_id} is the last eIM of this card: add another one first, {_FORCE}")
+
+
+def _refuse_estrangement(step: UpdateEim, card: Holds) -> None:
+    """Our own key or counter, changed past us: what is signed from then on is refused."""
+    config = config_of(step)
+    news = (config.public_key, config.counter, config.association_token)
+    if config.eim_id == card.eim_id and any(value is not None for value in news):
+        raise Guarded(
+            f"this changes the key, counter or token under which the card knows our own eIM {config.eim_id}: rotate "
+            f"the key instead, {_FORCE}"
+        )
+
+
 def _refuse_ending(iccids: Iterable[Iccid], card: Holds) -> None:
     """Profiles that would be disabled by this: none of them may have ppr1."""
     for iccid in sorted(iccids):
@@ -133,11 +214,11 @@ def _enabled(profiles: Sequence[Profile]) -> set[Iccid]:
 
 def _perhaps_enabled(card: Holds) -> set[Iccid]:
     """Every profile that may be the enabled one when all that is queued was tried, whichever of it fails."""
-    return _enabled(card.profiles or ()) | {q.iccid for q in card.queued if q.kind is Kind.ENABLE}
+    return _enabled(card.profiles or ()) | {step.iccid for step in card.queued if isinstance(step, Enable)}
 
 
 def _is_deleted(iccid: Iccid, card: Holds) -> bool:
-    return any(queued == Queued(Kind.DELETE, iccid) for queued in card.queued)
+    return Delete(iccid) in card.queued
 
 
 def _find(card: Holds, iccid: Iccid) -> Profile | None:

@@ -1,12 +1,24 @@
-"""A card's profiles, and what a successful operation does to them."""
+"""A card's profiles, and what a step that went well does to them."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from eim.domain.euicc import Profile, ProfileState
 from eim.domain.ids import Iccid
-from eim.domain.operation import Kind
+from eim.domain.step import (
+    Delete,
+    Disable,
+    Enable,
+    ListProfileInfo,
+    SetFallbackAttribute,
+    Step,
+    UnsetFallbackAttribute,
+    tags_in,
+)
+
+_CHANGING: Final = (Enable, Disable, Delete, SetFallbackAttribute, UnsetFallbackAttribute)
 
 
 def enabled(profiles: Sequence[Profile]) -> Profile | None:
@@ -14,23 +26,86 @@ def enabled(profiles: Sequence[Profile]) -> Profile | None:
     return next((p for p in profiles if p.state is ProfileState.ENABLED), None)
 
 
-def after(profiles: Sequence[Profile], kind: Kind, iccid: Iccid) -> tuple[Profile, ...]:
-    """The profiles after `kind` went well for `iccid`. Enabling one disables the one before (SGP.22 section 3.2.1)."""
-    if kind is Kind.DELETE:
-        return tuple(p for p in profiles if p.iccid != iccid)
-    if kind is Kind.DISABLE:
-        return tuple(_in_state(p, ProfileState.DISABLED) if p.iccid == iccid else p for p in profiles)
-    known = profiles if any(p.iccid == iccid for p in profiles) else [*profiles, Profile(iccid, ProfileState.DISABLED)]
-    return tuple(_in_state(p, ProfileState.ENABLED if p.iccid == iccid else ProfileState.DISABLED) for p in known)
+def changes_profiles(step: Step) -> bool:
+    """Whether it does anything to them."""
+    return isinstance(step, _CHANGING)
 
 
-def was_executed(profiles: Sequence[Profile], kind: Kind, iccid: Iccid) -> bool:
-    """Whether a fresh inventory shows that `kind` was executed for `iccid`."""
-    found = next((p for p in profiles if p.iccid == iccid), None)
-    if kind is Kind.DELETE:
-        return found is None
-    wanted = ProfileState.ENABLED if kind is Kind.ENABLE else ProfileState.DISABLED
-    return found is not None and found.state is wanted
+def after(profiles: Sequence[Profile], step: Step) -> tuple[Profile, ...]:
+    """The profiles after `step` went well. Enabling one disables the one before (SGP.22 section 3.2.1)."""
+    match step:
+        case Delete():
+            return tuple(p for p in profiles if p.iccid != step.iccid)
+        case Disable():
+            return tuple(_in_state(p, ProfileState.DISABLED) if p.iccid == step.iccid else p for p in profiles)
+        case Enable():
+            known = _with(profiles, step.iccid)
+            return tuple(
+                _in_state(p, ProfileState.ENABLED if p.iccid == step.iccid else ProfileState.DISABLED) for p in known
+            )
+        case SetFallbackAttribute():
+            known = _with(profiles, step.iccid)
+            return tuple(msgspec.structs.replace(p, fallback=p.iccid == step.iccid) for p in known)
+        case UnsetFallbackAttribute():
+            return tuple(msgspec.structs.replace(p, fallback=False) for p in profiles)
+        case _:
+            return tuple(profiles)
+
+
+def were_executed(profiles: Sequence[Profile], steps: Sequence[Step]) -> bool:
+    """Whether a fresh inventory shows what these steps, all of them together, leave behind."""
+    there = {p.iccid for p in profiles} | {step.iccid for step in steps if isinstance(step, Delete)}
+    wanted: tuple[Profile, ...] = tuple(profiles)
+    for step in steps:
+        if isinstance(step, Disable) and step.iccid not in there:
+            return False
+        wanted = after(wanted, step)
+    return {_traits(p) for p in wanted} == {_traits(p) for p in profiles}
+
+
+def merge(profiles: Sequence[Profile], listed: Sequence[Profile], asked: ListProfileInfo) -> tuple[Profile, ...]:
+    """The profiles after a listing of some of them, or of some of their tags.
+
+    What was not asked for stays as it was known; who was asked for by ICCID and is not listed is gone.
+    """
+    tags = None if asked.tags is None else frozenset(tags_in(asked.tags))
+    said = {p.iccid: p for p in listed}
+    gone = {asked.iccid} - set(said) if asked.iccid is not None else set[Iccid]()
+    kept = [_merged(p, said[p.iccid], tags) if p.iccid in said else p for p in profiles if p.iccid not in gone]
+    known = {p.iccid for p in profiles}
+    return (*kept, *(p for p in listed if p.iccid not in known))
+
+
+# The tag of each attribute in listProfileInfo (SGP.22 section 5.7.15).
+_TAGS: Final = {
+    "state": 0x9F70,
+    "isdp_aid": 0x4F,
+    "nickname": 0x90,
+    "service_provider": 0x91,
+    "name": 0x92,
+    "profile_class": 0x95,
+    "ppr": 0x99,
+    "fallback": 0x9F26,
+    "fallback_allowed": 0x9F67,
+}
+# What a card tells when no tag is named (section 5.9.14); nickname and policy rules only when they are asked for.
+DEFAULT_TAGS: Final = frozenset({0x5A, 0x4F, 0x9F70, 0x91, 0x92, 0x95, 0x9F7B, 0x9F26, 0x9F67})
+
+
+def _merged(known: Profile, said: Profile, tags: frozenset[int] | None) -> Profile:
+    told = DEFAULT_TAGS if tags is None else tags
+    values = {name: getattr(said, name) for name, tag in _TAGS.items() if tag in told}
+    return msgspec.structs.replace(known, **values)
+
+
+def _with(profiles: Sequence[Profile], iccid: Iccid) -> Sequence[Profile]:
+    if any(p.iccid == iccid for p in profiles):
+        return profiles
+    return [*profiles, Profile(iccid, ProfileState.DISABLED)]
+
+
+def _traits(profile: Profile) -> tuple[Iccid, ProfileState, bool]:
+    return profile.iccid, profile.state, profile.fallback
 
 
 def _in_state(profile: Profile, state: ProfileState) -> Profile:

@@ -7,15 +7,30 @@ from eim.errors import Conflict
 
 
 class Kind(StrEnum):
+    """The one word for what was asked: the name of the single step, or PACKAGE for several (domain/step.py)."""
+
     ENABLE = "enable"
     DISABLE = "disable"
     DELETE = "delete"
     LIST_PROFILES = "listProfileInfo"
+    GET_RAT = "getRAT"
+    IMMEDIATE_ENABLE = "configureImmediateEnable"
+    SET_FALLBACK = "setFallbackAttribute"
+    UNSET_FALLBACK = "unsetFallbackAttribute"
+    SET_DP_ADDRESS = "setDefaultDpAddress"
+    ADD_EIM = "addEim"
+    DELETE_EIM = "deleteEim"
+    UPDATE_EIM = "updateEim"
+    LIST_EIM = "listEim"
     DATA_REQUEST = "ipaEuiccDataRequest"
+    PACKAGE = "package"  # several steps, executed in their order
+    CHECK = "check"  # of an order: the card is asked for all it tells; its operations are of the kinds above
 
 
-SIGNED: Final = frozenset({Kind.ENABLE, Kind.DISABLE, Kind.DELETE, Kind.LIST_PROFILES})
-CHANGING: Final = frozenset({Kind.ENABLE, Kind.DISABLE, Kind.DELETE})
+# What travels in a package that we sign; the data request does not.
+SIGNED: Final = frozenset(Kind) - {Kind.DATA_REQUEST, Kind.CHECK}
+CHANGING: Final = frozenset({Kind.ENABLE, Kind.DISABLE, Kind.DELETE})  # the state of one profile
+OF_A_PROFILE: Final = CHANGING | {Kind.SET_FALLBACK}
 
 
 class State(StrEnum):

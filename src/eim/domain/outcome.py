@@ -5,19 +5,39 @@ from typing import Final
 
 import msgspec
 
+from eim.domain.ids import format_iccid
 from eim.domain.operation import Kind, State
+from eim.domain.step import AddEim, DeleteEim, Step, UpdateEim, eim_of, iccid_of, kind_of, name_of
+
+OK: Final = "ok"
+ROLLED_BACK: Final = "rolledBack"
+_NOT_RUN: Final = "notRun"
+_NO_RESULT: Final = "noResult"
+_LAST_EIM_DELETED: Final = "lastEimDeleted"
 
 # SGP.32 section 2.11.2.1: the same number means different things in different results.
-_PROFILE: Final = {1: "iccidOrAidNotFound", 3: "disallowedByPolicy", 5: "catBusy", 127: "undefinedError"}
-_CODES: Final[Mapping[Kind, Mapping[int, str]]] = {
+_UNDEFINED: Final = {127: "undefinedError"}
+_PROFILE: Final = {1: "iccidOrAidNotFound", 3: "disallowedByPolicy", 5: "catBusy"} | _UNDEFINED
+_EIM: Final = {3: "ciPKUnknown", 6: "counterValueOutOfRange", 7: "commandError"} | _UNDEFINED
+CODES: Final[Mapping[Kind, Mapping[int, str]]] = {
     Kind.ENABLE: _PROFILE | {2: "profileNotInDisabledState", 20: "rollbackNotAvailable"},
     Kind.DISABLE: _PROFILE | {2: "profileNotInEnabledState"},
     Kind.DELETE: _PROFILE | {2: "profileNotInDisabledState", 20: "rollbackNotAvailable", 21: "returnFallbackProfile"},
-    Kind.LIST_PROFILES: {1: "incorrectInputValues", 11: "profileChangeOngoing", 127: "undefinedError"},
-    Kind.DATA_REQUEST: {1: "incorrectTagList", 5: "euiccCiPKIdNotFound", 104: "ecallActive", 127: "undefinedError"},
+    Kind.LIST_PROFILES: {1: "incorrectInputValues", 11: "profileChangeOngoing"} | _UNDEFINED,
+    Kind.GET_RAT: {},
+    Kind.IMMEDIATE_ENABLE: {1: "insufficientMemory", 7: "commandError"} | _UNDEFINED,
+    Kind.SET_FALLBACK: {1: "iccidOrAidNotFound", 2: "fallbackNotAllowed", 3: "fallbackProfileEnabled"} | _UNDEFINED,
+    Kind.UNSET_FALLBACK: {2: "noFallbackAttribute", 3: "fallbackProfileEnabled", 7: "commandError"} | _UNDEFINED,
+    Kind.SET_DP_ADDRESS: _UNDEFINED,
+    Kind.ADD_EIM: _EIM | {1: "insufficientMemory", 2: "associatedEimAlreadyExists", 5: "invalidAssociationToken"},
+    Kind.DELETE_EIM: {1: "eimNotFound", 2: _LAST_EIM_DELETED, 7: "commandError"} | _UNDEFINED,
+    Kind.UPDATE_EIM: _EIM | {1: "eimNotFound"},
+    Kind.LIST_EIM: _UNDEFINED,
+    Kind.DATA_REQUEST: {1: "incorrectTagList", 5: "euiccCiPKIdNotFound", 104: "ecallActive"} | _UNDEFINED,
 }
-_TERMINATED: Final = {1: "resultSizeOverflow", 2: "unknownOrDamagedCommand", 3: "interruption", 127: "undefinedError"}
-_PACKAGE_ERRORS: Final = {
+ROLLBACK: Final = _UNDEFINED
+TERMINATED: Final = {1: "resultSizeOverflow", 2: "unknownOrDamagedCommand", 3: "interruption"} | _UNDEFINED
+PACKAGE_ERRORS: Final = {
     3: "invalidEid",
     4: "replayError",
     6: "counterValueOutOfRange",
@@ -34,54 +54,113 @@ class Code(msgspec.Struct, frozen=True):
     code: int | None
 
 
+class StepOutcome(msgspec.Struct, frozen=True):
+    """How one step of a package ended."""
+
+    name: str
+    reason: str  # the standard's name of the code; OK; or what its absence means
+    done: bool
+    code: int | None = None  # as the card wrote it
+    place: int | None = None  # of its result in the list; None: there is none
+    about: str | None = None  # the ICCID or the eimId
+
+    @property
+    def said(self) -> dict[str, object]:
+        """As the outcome of the operation keeps it."""
+        told: dict[str, object] = {"step": self.name, "reason": self.reason}
+        if self.about is not None:
+            told["about"] = self.about
+        return told | ({"code": self.code} if self.code else {})
+
+
 class Outcome(msgspec.Struct, frozen=True):
-    """How an operation ended: DONE, or FAILED with the standard's name of the reason."""
+    """How an operation ended: DONE, or FAILED with the standard's name of the first reason."""
 
     state: State
     reason: str
     deviating: bool = False  # the card put its code where the standard has another one
+    steps: tuple[StepOutcome, ...] = ()
+    rollback: str | None = None  # what became of a rollback that the device tried
 
     @property
     def done(self) -> bool:
         return self.state is State.DONE
 
 
-def outcome_of(kind: Kind, codes: Sequence[Code]) -> Outcome:
-    """How an operation of `kind`, alone in its package, ended by these results. Absence never counts as success.
+def outcome_of(steps: Sequence[Step], codes: Sequence[Code]) -> Outcome:
+    """How an operation of these steps ended by these results. Absence never counts as success.
 
-    A rollback that went well overrules the result before it: the card took the change back (SGP.32 section 3.3.2).
+    A rollback that went well overrules the results before it: the card took the change back (SGP.32 section 3.3.2).
     """
-    if any(c.kind == "rollback" and c.code == 0 for c in codes):
-        return Outcome(State.FAILED, "rolledBack")
-    for code in codes:
-        if code.kind == kind.value:
-            return _named(kind, code.code)
-    for code in codes:
-        if code.kind == "processingTerminated":
-            return _terminated(kind, code.code)
-    return Outcome(State.FAILED, "noResult")
+    if len(steps) == 1 and (deviating := _deviating(steps[0], codes)) is not None:
+        return deviating
+    ended = _each(steps, codes)
+    rollback = next((_name(ROLLBACK, code.code) for code in codes if code.kind == "rollback"), None)
+    if rollback == OK:
+        return Outcome(State.FAILED, ROLLED_BACK, steps=ended, rollback=rollback)
+    failed = next((step for step in ended if not step.done), None)
+    if failed is not None:
+        return Outcome(State.FAILED, failed.reason, steps=ended, rollback=rollback)
+    reason = ended[0].reason if len(ended) == 1 else OK if ended else _NO_RESULT
+    return Outcome(State.DONE if ended else State.FAILED, reason, steps=ended, rollback=rollback)
 
 
 def package_error(code: int) -> str:
     """The standard's name of a euiccPackageErrorCode."""
-    return _PACKAGE_ERRORS.get(code, f"error{code}")
+    return PACKAGE_ERRORS.get(code, f"error{code}")
 
 
 def data_error(code: int) -> str:
     """The standard's name of an ipaEuiccDataErrorCode."""
-    return _CODES[Kind.DATA_REQUEST].get(code, f"error{code}")
+    return CODES[Kind.DATA_REQUEST].get(code, f"error{code}")
 
 
-def _named(kind: Kind, code: int | None) -> Outcome:
-    if not code:
-        return Outcome(State.DONE, "ok")
-    return Outcome(State.FAILED, _CODES[kind].get(code, f"error{code}"))
+def _each(steps: Sequence[Step], codes: Sequence[Code]) -> tuple[StepOutcome, ...]:
+    """Each step with its own result: the first one of its kind that no step before has."""
+    terminated = next((code.code for code in codes if code.kind == "processingTerminated"), None)
+    ended: list[StepOutcome] = []
+    used: set[int] = set()
+    for step in steps:
+        place = next((i for i, c in enumerate(codes) if i not in used and c.kind == name_of(step)), None)
+        if place is not None:
+            used.add(place)
+            ended.append(_judged(step, codes[place].code, place))
+            continue
+        is_first = all(before.place is not None for before in ended)
+        if terminated is not None and is_first:
+            reason = TERMINATED.get(terminated, f"terminated{terminated}")
+        else:
+            stopped = terminated is not None or any(not before.done for before in ended)
+            reason = _NOT_RUN if stopped else _NO_RESULT
+        ended.append(StepOutcome(name_of(step), reason, False, about=_about(step)))
+    return tuple(ended)
 
 
-def _terminated(kind: Kind, code: int | None) -> Outcome:
+def _judged(step: Step, code: int | None, place: int) -> StepOutcome:
+    reason = _name(CODES[kind_of((step,))], code)
+    done = reason == OK or (isinstance(step, DeleteEim) and reason == _LAST_EIM_DELETED)
+    return StepOutcome(name_of(step), reason, done, code, place, _about(step))
+
+
+def _deviating(step: Step, codes: Sequence[Code]) -> Outcome | None:
     """Some cards answer `02 01 xx` where a tagged result is due; 0 is no reason to terminate, so it means "ok"."""
-    if code == 0:
-        return Outcome(State.DONE, "ok", deviating=True)
-    if code is not None and code not in _TERMINATED and code in _CODES[kind]:
-        return Outcome(State.FAILED, _CODES[kind][code], deviating=True)
-    return Outcome(State.FAILED, _TERMINATED.get(code or 0, f"terminated{code}"))
+    if any(code.kind == name_of(step) for code in codes):
+        return None
+    code = next((c.code for c in codes if c.kind == "processingTerminated"), None)
+    known = CODES[kind_of((step,))]
+    if code is None or (code != 0 and (code in TERMINATED or code not in known)):
+        return None
+    judged = _judged(step, code, 0)
+    ended = msgspec.structs.replace(judged, place=None)
+    return Outcome(State.DONE if ended.done else State.FAILED, ended.reason, deviating=True, steps=(ended,))
+
+
+def _about(step: Step) -> str | None:
+    iccid = iccid_of(step)
+    if iccid is not None:
+        return format_iccid(iccid)
+    return eim_of(step) if isinstance(step, AddEim | DeleteEim | UpdateEim) else None
+
+
+def _name(names: Mapping[int, str], code: int | None) -> str:
+    return OK if not code else names.get(code, f"error{code}")

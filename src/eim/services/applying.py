@@ -1,20 +1,25 @@
-"""What a verified result changes: the operation, the inventory, the doubts it clears. In the caller's transaction."""
+"""What a verified result changes: the operation, our view of the card, the doubts it clears. In the caller's
+transaction."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from eim.asn1.sgp32 import ProfileInfo, ResultSigned
+from eim.asn1.sgp32 import ResultSigned
 from eim.domain import inventory, operation
-from eim.domain.euicc import Profile, ProfileState
-from eim.domain.ids import Iccid, format_iccid, parse_iccid
-from eim.domain.operation import CHANGING, Kind, State
-from eim.domain.outcome import Code, Outcome, outcome_of
-from eim.services import ecalls, explaining
+from eim.domain.euicc import Eim, Profile
+from eim.domain.ids import parse_iccid
+from eim.domain.operation import State
+from eim.domain.outcome import ROLLED_BACK, Code, Outcome, outcome_of
+from eim.domain.step import AddEim, DeleteEim, Enable, ListEim, ListProfileInfo, Step, changes_card, eim_of
+from eim.services import ecalls, explaining, following
 from eim.services.visit import Visit
-from eim.store import associations, mailbox, requests, results, work
+from eim.store import associations, card_views, mailbox, requests, results, work
 from eim.store import inventory as profiles
 from eim.store.packages import Package
 from eim.store.requests import Ask
 from eim.store.work import Asked, Doubtful, Ending
+
+_OF_EIMS: Final = (AddEim, DeleteEim)  # what only the card's own list of eIMs can tell
 
 
 async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
@@ -24,20 +29,37 @@ async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
     asked = package.carried
     if asked is None:
         return
-    codes = [Code(r.kind, r.code) for r in result.data.results]
-    outcome = outcome_of(asked.kind, codes)
+    outcome = outcome_of(asked.steps, [Code(r.kind, r.code) for r in result.data.results])
     seq = result.data.seq_number
-    fresh = await _is_fresh(visit, result)
     if asked.state not in operation.ENDED:
-        detail = {"seq": seq, "late": package.state != "head", "deviating": outcome.deviating}
-        await end(visit, asked, outcome, detail | await _change(visit, asked, outcome, result, fresh=fresh))
-        if fresh and asked.kind is Kind.LIST_PROFILES and outcome.done:
-            await _clear_doubts(visit, result.data.counter)
+        detail: dict[str, object] = {"seq": seq, "late": package.state != "head", "deviating": outcome.deviating}
+        detail |= {"steps": [step.said for step in outcome.steps]}
+        detail |= {"rollback": outcome.rollback} if outcome.rollback is not None else {}
+        await _end_and_follow(visit, asked, outcome, result, detail)
     elif _takes_back(asked, outcome, seq):
         await _take_back(visit, asked, outcome, seq)
     await associations.raise_seq(visit.db, visit.bucket, visit.eid, seq)
     if package.state == "head":
         await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
+
+
+async def _end_and_follow(
+    visit: Visit, asked: Asked, outcome: Outcome, result: ResultSigned, detail: Mapping[str, object]
+) -> None:
+    """Bring our view up to date and end the operation; a whole list clears the doubts before it.
+
+    A result that others overtook overwrites nothing: the card is asked instead.
+    """
+    fresh, doubts, told = await _is_fresh(visit, result), list[Doubtful](), dict[str, object]()
+    if outcome.reason == ROLLED_BACK or (not fresh and any(map(changes_card, asked.steps))):
+        await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, outcome.reason)
+    elif fresh:
+        if _lists(asked.steps, outcome):
+            doubts = await _doubts_before(visit, result.data.counter)
+        explained = [step for doubtful in doubts for step in doubtful.asked.steps]
+        told = await following.follow(visit, asked.steps, outcome, result, explained)
+    await end(visit, asked, outcome, {**detail, **told})
+    await _clear_doubts(visit, asked.steps, doubts)
 
 
 async def _is_fresh(visit: Visit, result: ResultSigned) -> bool:
@@ -52,83 +74,77 @@ async def _is_fresh(visit: Visit, result: ResultSigned) -> bool:
 async def end(visit: Visit, asked: Asked, outcome: Outcome, detail: Mapping[str, object]) -> None:
     """End an operation, with its event and its audit record."""
     state = operation.move(asked.state, outcome.state)
-    told = {"operation": str(asked.id), "kind": asked.kind.value, "reason": outcome.reason}
+    told: dict[str, object] = {"operation": str(asked.id), "kind": asked.kind.value, "reason": outcome.reason}
+    if len(asked.steps) > 1 and outcome.steps:
+        told["steps"] = [step.said for step in outcome.steps]
     await work.end(visit.db, visit.bucket, asked.id, Ending(state, {"reason": outcome.reason, **detail}, told))
-
-
-async def _change(
-    visit: Visit, asked: Asked, outcome: Outcome, result: ResultSigned, *, fresh: bool
-) -> dict[str, object]:
-    """Bring the inventory up to date. A result that others overtook overwrites nothing: the card is asked instead."""
-    if outcome.reason == "rolledBack" or (not fresh and asked.kind in CHANGING):
-        await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, outcome.reason)
-        return {}
-    if not outcome.done or not fresh:
-        return {}
-    if asked.kind is Kind.LIST_PROFILES:
-        known, told = await profiles.read(visit.db, visit.bucket, visit.eid), listed(result)
-        await profiles.replace(visit.db, visit.bucket, visit.eid, visit.tenant, told)
-        await explaining.by_inventory(visit, known, told)
-        return {}
-    if asked.iccid is None:
-        return {}
-    before = await profiles.read(visit.db, visit.bucket, visit.eid)
-    used = inventory.enabled(before)
-    now = inventory.after(before, asked.kind, asked.iccid)
-    await profiles.write(visit.db, visit.bucket, visit.eid, visit.tenant, now)
-    return {"disabled": format_iccid(used.iccid)} if asked.kind is Kind.ENABLE and used else {}
 
 
 def _takes_back(asked: Asked, outcome: Outcome, seq: int) -> bool:
     """A rollback after a result that we had already: the card's acknowledgement was lost, and it reverted."""
     known = (asked.outcome or {}).get("seq")
-    return asked.state is State.DONE and outcome.reason == "rolledBack" and isinstance(known, int) and seq > known
+    return asked.state is State.DONE and outcome.reason == ROLLED_BACK and isinstance(known, int) and seq > known
 
 
 async def _take_back(visit: Visit, asked: Asked, outcome: Outcome, seq: int) -> None:
     used_before = (asked.outcome or {}).get("disabled")
     now = await profiles.read(visit.db, visit.bucket, visit.eid)
     if isinstance(used_before, str):
-        now = list(inventory.after(now, Kind.ENABLE, parse_iccid(used_before)))
+        now = list(inventory.after(now, Enable(parse_iccid(used_before))))
         await profiles.write(visit.db, visit.bucket, visit.eid, visit.tenant, now)
     await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, outcome.reason)
     await end(visit, asked, outcome, {"seq": seq, "late": True})
 
 
-async def _clear_doubts(visit: Visit, counter: int) -> None:
-    """A higher counter was accepted and this is the inventory after it: what was in doubt is known now (design 3.3)."""
+def _lists(steps: Sequence[Step], outcome: Outcome) -> bool:
+    """Whether the answer is a whole list, of profiles or of eIMs."""
+    return any(ended.done and _is_list(step) for step, ended in zip(steps, outcome.steps, strict=True))
+
+
+def _is_list(step: Step) -> bool:
+    return isinstance(step, ListEim) or (isinstance(step, ListProfileInfo) and step.is_complete)
+
+
+async def _doubts_before(visit: Visit, counter: int) -> list[Doubtful]:
+    """A higher counter was accepted: these can't be executed any more, and a list shows whether they were
+    (design 3.3)."""
+    doubts = await work.doubtful(visit.db, visit.bucket, visit.eid)
+    return [doubtful for doubtful in doubts if doubtful.counter is None or doubtful.counter < counter]
+
+
+async def _clear_doubts(visit: Visit, listing: Sequence[Step], doubts: Sequence[Doubtful]) -> None:
+    if not doubts:
+        return
     now = await profiles.read(visit.db, visit.bucket, visit.eid)
-    for doubtful in await work.doubtful(visit.db, visit.bucket, visit.eid):
-        if doubtful.counter is None or doubtful.counter < counter:
-            await end(visit, doubtful.asked, _known(doubtful, now), {"resolved_by": "inventory"})
+    eims = (await card_views.read(visit.db, visit.bucket, visit.eid)).eims or ()
+    listed_eims = any(isinstance(step, ListEim) for step in listing)
+    for doubtful in doubts:
+        if any(isinstance(step, _OF_EIMS) for step in doubtful.asked.steps) is listed_eims:
+            known = _known_by_eims(doubtful.asked, eims) if listed_eims else _known_by_profiles(doubtful.asked, now)
+            await end(visit, doubtful.asked, known, {"resolved_by": "inventory"})
 
 
-def _known(doubtful: Doubtful, now: Sequence[Profile]) -> Outcome:
-    asked = doubtful.asked
-    if asked.kind not in CHANGING or asked.iccid is None:
+def _known_by_profiles(asked: Asked, now: Sequence[Profile]) -> Outcome:
+    changes = [step for step in asked.steps if inventory.changes_profiles(step)]
+    if not any(map(changes_card, asked.steps)):
         return Outcome(State.FAILED, "superseded")
-    if inventory.was_executed(now, asked.kind, asked.iccid):
+    if not changes:
+        return Outcome(State.FAILED, "notConfirmed")
+    if inventory.were_executed(now, changes):
         return Outcome(State.DONE, "ok")
+    if len(changes) > 1 and any(inventory.were_executed(now, [step]) for step in changes):
+        return Outcome(State.FAILED, "partlyExecuted")
+    return _not_executed(asked)
+
+
+def _known_by_eims(asked: Asked, eims: Sequence[Eim]) -> Outcome:
+    there = {eim.eim_id for eim in eims}
+    wanted = [step for step in asked.steps if isinstance(step, AddEim | DeleteEim)]
+    shown = [(eim_of(step) in there) is isinstance(step, AddEim) for step in wanted]
+    if all(shown):
+        return Outcome(State.DONE, "ok")
+    return Outcome(State.FAILED, "partlyExecuted") if any(shown) else _not_executed(asked)
+
+
+def _not_executed(asked: Asked) -> Outcome:
     return Outcome(State.FAILED, "withdrawn" if asked.doubt == "withdrawn" else "notExecuted")
-
-
-def listed(result: ResultSigned) -> list[Profile]:
-    """The profiles of a listProfileInfo result."""
-    found: list[Profile] = []
-    for element in result.data.results:
-        found += [_profile(info, Iccid(info.iccid)) for info in element.profiles or () if info.iccid is not None]
-    return found
-
-
-def _profile(info: ProfileInfo, iccid: Iccid) -> Profile:
-    return Profile(
-        iccid=iccid,
-        state=ProfileState.ENABLED if info.state == 1 else ProfileState.DISABLED,
-        isdp_aid=info.isdp_aid,
-        nickname=info.nickname,
-        service_provider=info.service_provider,
-        name=info.name,
-        profile_class=info.profile_class,
-        fallback=info.fallback,
-        ppr=info.ppr,
-    )

@@ -199,7 +199,7 @@ def _columns(card: Euicc, counter: int) -> tuple[object, ...]:
         card.association_token, card.token_proven, card.ordinals, card.packages, card.speaks, card.signature_form,
         card.signature_coding, card.unverifiable, card.euicc_certificate, card.eum_certificate, card.curve,
         card.public_key, card.ci_key_id, dict(card.capabilities), card.highest_seq, card.last_seen_at, card.plmn,
-        card.inventory_at,
+        card.inventory_at, card.settings, card.eims, card.eims_at, card.orphaned_at,
     )  # fmt: skip
 
 

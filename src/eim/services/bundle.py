@@ -6,7 +6,7 @@ Each line names its part. The manifest has the lines and the SHA-256 of each par
 import gzip
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import BinaryIO, ClassVar, Final, TypeAlias
 from uuid import UUID
@@ -67,6 +67,7 @@ class Profile(msgspec.Struct, frozen=True):
     fallback: bool
     ppr: bytes | None
     changed_at: datetime
+    fallback_allowed: bool | None = None
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -95,6 +96,7 @@ class Operation(msgspec.Struct, frozen=True):
     retries: int | None = None
     attempts: int = 0
     parked: str | None = None
+    details: Mapping[str, object] | None = None
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -152,6 +154,10 @@ class Euicc(msgspec.Struct, frozen=True, tag_field="part", tag="euicc"):
     open_operations: tuple[Operation, ...]
     out: tuple[Package, ...]
     mailbox: Mailbox
+    settings: Mapping[str, object] | None = None
+    eims: Sequence[Mapping[str, object]] | None = None
+    eims_at: datetime | None = None
+    orphaned_at: datetime | None = None
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="part", tag="event"):

@@ -24,6 +24,7 @@ from eim.domain.ids import (
     parse_eid,
 )
 from eim.domain.operation import Kind, Priority
+from eim.domain.step import Compact
 from eim.errors import Conflict, EimError, InvalidLines, InvalidRequest
 from eim.protocol.trust import TrustedEuicc
 from eim.services.limits import make_room_for_euiccs
@@ -298,10 +299,10 @@ async def _introduce(db: Db, caller: Caller, control: UUID, new: Sequence[Newcom
     """Order what a card is asked first, and write down who added it."""
     for place, kind in enumerate(_INTRODUCTION):
         lines = [
-            Line(n.bucket, derive_operation_id(control, place, n.eid), n.eid, n.identity, ordinal=place + 1)
+            Line(n.bucket, derive_operation_id(control, place, n.eid), n.eid, n.identity, place + 1, Compact(kind))
             for n in new
         ]
-        terms = Terms(None, kind, ordered_by="eim", priority=Priority.INTRODUCTION)
+        terms = Terms(None, ordered_by="eim", priority=Priority.INTRODUCTION)
         await operations.insert(db, caller.tenant, terms, lines)
     await euiccs.allocate(db, caller.tenant, {(n.bucket, n.eid): len(_INTRODUCTION) for n in new})
     await events.append(db, caller.tenant, [_onboarded(caller, n) for n in new])

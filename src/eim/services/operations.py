@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 import msgspec
 
 from eim.domain.event import Happening
-from eim.domain.guards import Queued
 from eim.domain.ids import (
     Bucket,
     Eid,
@@ -21,7 +20,8 @@ from eim.domain.ids import (
     format_iccid,
     read_eid,
 )
-from eim.domain.operation import ENDED, State, move
+from eim.domain.operation import ENDED, Kind, State, move
+from eim.domain.step import Step, compact, name_of
 from eim.domain.waiting import held_at_first
 from eim.errors import Conflict, InvalidRequest, NotFound
 from eim.services import ordering, previewing
@@ -36,12 +36,13 @@ from eim.store.connect import Pool, listing, transaction
 from eim.store.euiccs import Locked
 from eim.store.events import Event
 from eim.store.operations import Filter, Line, Operation, Terms
-from eim.store.orders import Order, Repeat, Share
+from eim.store.orders import Order, Placing, Repeat, Share
 from eim.store.requests import Ask
 
 MOST_NAMED: Final = 1000  # an order of more lines is answered with counts only
 CONFIRM_ABOVE: Final = 100  # operations of one order
 _OURS: Final = "eim"
+_PART: Final = 32  # bits for the position of a line in front of the number of its package
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ class Behind(msgspec.Struct, frozen=True):
     """What the operations of an order come after, by card."""
 
     operations: Mapping[Eid, UUID] = {}
-    changes: Mapping[Eid, Sequence[Queued]] = {}  # that are done then, the first one first
+    steps: Mapping[Eid, Sequence[Step]] = {}  # that are done then, the first one first
     is_open: bool = True  # it has not ended yet
 
 
@@ -85,8 +86,9 @@ class Stands(msgspec.Struct, frozen=True):
 
     def answer(self) -> Accepted:
         """What whoever ordered is told."""
-        both = zip(self.decided, self.lines, strict=True)
-        placed = [Placed(asked.position, line.eid, line.id) for asked, line in both]
+        positions = [asked.position for asked in self.decided for _ in asked.packages]
+        both = zip(positions, self.lines, strict=True)
+        placed = [Placed(position, line.eid, line.id) for position, line in both]
         named = tuple(placed) if len(placed) <= MOST_NAMED else ()
         return Accepted(self.order, len(self.lines), named, self.problems)
 
@@ -236,13 +238,12 @@ async def _place(db: Db, caller: Caller, asked: Ordering, control: UUID, behind:
 async def _place_chain(db: Db, caller: Caller, steps: Sequence[Ordering], control: UUID) -> list[Stands]:
     placed: list[Stands] = []
     last: dict[Eid, UUID] = {}
-    changes: dict[Eid, list[Queued]] = {}
+    done: dict[Eid, list[Step]] = {}
     for step in steps:
-        placed.append(await _place(db, caller, step, uuid4() if placed else control, Behind(last, changes)))
+        placed.append(await _place(db, caller, step, uuid4() if placed else control, Behind(last, done)))
         for line in placed[-1].lines:
             last[line.eid] = line.id
-            if line.iccid is not None:
-                changes.setdefault(line.eid, []).append(Queued(step.kind, line.iccid))
+            done.setdefault(line.eid, []).extend(line.what.steps)
     return placed
 
 
@@ -258,8 +259,8 @@ async def _behind(db: Db, tenant: TenantId, asked: Ordering) -> Behind:
     last = found[-1].state
     if last in ENDED and last is not State.DONE:
         raise Conflict(f"operation {asked.after} is {last.value}, so what comes after its success never will")
-    changes = [Queued(each.kind, each.iccid) for each in found if each.iccid is not None and each.state not in ENDED]
-    return Behind({eid: asked.after}, {eid: changes}, last is not State.DONE)
+    done = [step for each in found if each.state not in ENDED for step in each.steps]
+    return Behind({eid: asked.after}, {eid: done}, last is not State.DONE)
 
 
 def _after(line: Line, asked: Ordering, behind: Behind) -> Line:
@@ -271,7 +272,7 @@ def _after(line: Line, asked: Ordering, behind: Behind) -> Line:
 async def _known(db: Db, tenant: TenantId, cards: Mapping[Eid, Locked], behind: Behind) -> Known:
     at = [(card.bucket, card.eid) for card in cards.values()]
     held, queued = await profiles.of_many(db, tenant, at), await operations.queued(db, tenant, at)
-    return Known(cards, held, queued, behind.changes)
+    return Known(cards, held, queued, behind.steps)
 
 
 async def _lock(db: Db, tenant: TenantId, eids: Sequence[Eid]) -> Mapping[Eid, Locked]:
@@ -289,23 +290,25 @@ async def _lines(db: Db, tenant: TenantId, control: UUID, decided: Sequence[Deci
     wanted: dict[tuple[Bucket, Eid], int] = {}
     for line in decided:
         at = (line.at.bucket, line.at.eid)
-        wanted[at] = wanted.get(at, 0) + 1
+        wanted[at] = wanted.get(at, 0) + len(line.packages)
     last = await euiccs.allocate(db, tenant, wanted)
     following = {eid: last[eid] - many + 1 for (_, eid), many in wanted.items()}
     lines = []
     for line in decided:
         eid, identity = line.at.eid, line.at.identity
-        ident = derive_operation_id(control, line.position, eid)
-        lines.append(Line(line.at.bucket, ident, eid, identity, following[eid], line.iccid))
-        following[eid] += 1
+        for part, steps in enumerate(line.packages):
+            ident = derive_operation_id(control, line.position | part << _PART, eid)
+            lines.append(Line(line.at.bucket, ident, eid, identity, following[eid], compact(steps)))
+            following[eid] += 1
     return lines
 
 
 async def _insert(db: Db, caller: Caller, control: UUID, asked: Ordering, lines: Sequence[Line]) -> None:
     """The order, its operations, what the timelines and the audit say of it, and the hint to the workers."""
-    times = asked.not_before, asked.expires_at, asked.after_event
-    terms = Terms(control, asked.kind, caller.actor, asked.priority, asked.rollback, *times)
-    await orders.insert(db, caller.tenant, control, terms, len(lines))
+    terms = Terms(
+        control, caller.actor, asked.priority, asked.not_before, asked.expires_at, after_event=asked.after_event
+    )
+    await orders.insert(db, caller.tenant, Placing(control, asked.kind, len(lines), caller.actor))
     await operations.insert(db, caller.tenant, terms, lines)
     await events.append(db, caller.tenant, [_accepted_event(caller, asked, line) for line in lines])
     await audit.write(db, [_record(caller, control, asked, len(lines))])
@@ -313,9 +316,12 @@ async def _insert(db: Db, caller: Caller, control: UUID, asked: Ordering, lines:
 
 
 def _accepted_event(caller: Caller, asked: Ordering, line: Line) -> Event:
-    data: dict[str, object] = {"operation": str(line.id), "kind": asked.kind.value, "by": caller.actor}
-    if line.iccid is not None:
-        data["iccid"] = format_iccid(line.iccid)
+    what = line.what
+    data: dict[str, object] = {"operation": str(line.id), "kind": what.kind.value, "by": caller.actor}
+    if what.iccid is not None:
+        data["iccid"] = format_iccid(what.iccid)
+    if what.kind is Kind.PACKAGE:
+        data["steps"] = [name_of(step) for step in what.steps]
     if line.after is not None:
         data["after"] = str(line.after)
     if asked.force_reason is not None:
@@ -326,6 +332,7 @@ def _accepted_event(caller: Caller, asked: Ordering, line: Line) -> Event:
 def _record(caller: Caller, control: UUID, asked: Ordering, size: int) -> Record:
     data = {
         "kind": asked.kind.value,
+        "steps": [name_of(template.step) for template in asked.steps] or None,
         "operations": size,
         "iccid": asked.iccid,
         "service_provider": asked.service_provider,

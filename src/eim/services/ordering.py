@@ -8,9 +8,19 @@ from uuid import UUID
 import msgspec
 
 from eim.domain.euicc import Profile
-from eim.domain.guards import Holds, Queued, assuming, choose, refuse_harm
+from eim.domain.guards import Holds, assuming, choose, refuse_harm
 from eim.domain.ids import Eid, Iccid, eid_check_digits_hold, format_eid, format_iccid, parse_iccid
-from eim.domain.operation import CHANGING, Kind, Priority
+from eim.domain.operation import OF_A_PROFILE, Kind, Priority
+from eim.domain.step import (
+    OF_PROFILES,
+    DataRequest,
+    ListEim,
+    ListProfileInfo,
+    Step,
+    check_package,
+    plain_step,
+    refuse_unspoken,
+)
 from eim.domain.waiting import check_event
 from eim.errors import EimError, InvalidRequest, NotFound, Unconfirmed
 from eim.services.lines import OnError, Problems, name_duplicates, read_eids
@@ -33,8 +43,26 @@ class Estate(msgspec.Struct, frozen=True):
     tag: str | None = None
 
 
+UNNAMED: Final = Iccid(b"")  # in a step: the profile that the order names
+
+
+class Template(msgspec.Struct, frozen=True):
+    """A step as it was asked for; the profile it is about may be found on each card."""
+
+    step: Step  # its ICCID may be UNNAMED
+    service_provider: str | None = None  # then: whose profile
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the order has to say which profile is meant."""
+        return self.service_provider is None and isinstance(self.step, OF_PROFILES) and self.step.iccid == UNNAMED
+
+
 class Ordering(msgspec.Struct, frozen=True):
-    """One request: the same for one eUICC or for many."""
+    """One request: the same for one eUICC or for many.
+
+    `kind` alone says what is asked where a profile is all there is to name; otherwise `steps` do.
+    """
 
     kind: Kind
     targets: tuple[Target, ...] | Estate
@@ -49,6 +77,20 @@ class Ordering(msgspec.Struct, frozen=True):
     confirm: int | None = None  # how many operations whoever orders expects
     after: UUID | None = None  # another operation of the one eUICC that is meant, which has to be done before
     after_event: str | None = None  # what has to happen before: `contact`, or an event of the card
+    steps: tuple[Template, ...] = ()  # of one package; none: what `kind` says
+
+    @property
+    def packages(self) -> tuple[tuple[Template, ...], ...]:
+        """What each card is asked, an operation each."""
+        if self.steps:
+            return (self.steps,)
+        if self.kind is Kind.CHECK:
+            return tuple((Template(step),) for step in _CHECK)
+        step = plain_step(self.kind, UNNAMED, rollback=self.rollback)
+        return () if step is None else ((Template(step),),)
+
+
+_CHECK: Final[tuple[Step, ...]] = (DataRequest(), ListProfileInfo(), ListEim())
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -64,31 +106,31 @@ class Known(msgspec.Struct, frozen=True):
 
     cards: Mapping[Eid, Locked]
     profiles: Mapping[Eid, Sequence[Profile]]
-    queued: Mapping[Eid, Sequence[Queued]]
-    done_before: Mapping[Eid, Sequence[Queued]] = {}  # changes that an order comes after
+    queued: Mapping[Eid, Sequence[Step]]
+    done_before: Mapping[Eid, Sequence[Step]] = {}  # what an order comes after
 
     def holds(self, at: Locked) -> Holds:
         profiles = self.profiles.get(at.eid, ()) if at.inventory_at is not None else None
-        return assuming(Holds(profiles, self.queued.get(at.eid, ())), self.done_before.get(at.eid, ()))
+        eims = None if at.eims is None else [eim.eim_id for eim in at.eims]
+        card = Holds(profiles, self.queued.get(at.eid, ()), at.eim_id, eims)
+        return assuming(card, self.done_before.get(at.eid, ()))
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """A line that will become an operation."""
+    """A line that will become operations, one for each package."""
 
     position: int
     at: Locked
-    iccid: Iccid | None
+    packages: tuple[tuple[Step, ...], ...]
 
 
 def check(asked: Ordering, now: datetime) -> None:
     """Refuse what makes no sense whatever the cards hold. Raises InvalidRequest."""
-    named = [asked.iccid is not None, asked.service_provider is not None, _names_profiles(asked)]
-    if asked.kind in CHANGING and sum(named) != 1:
-        raise InvalidRequest(
-            f"{asked.kind.value} needs one profile: an ICCID, a service provider, or an ICCID in every line"
-        )
-    if asked.kind not in CHANGING and any(named):
-        raise InvalidRequest(f"{asked.kind.value} is about the whole card: name no profile")
+    if not asked.packages:
+        raise InvalidRequest(f"{asked.kind.value} needs more words than its name: order it by its steps")
+    for package in asked.packages:
+        check_package([template.step for template in package])
+    _check_profile(asked)
     if asked.rollback and asked.kind is not Kind.ENABLE:
         raise InvalidRequest("rollback belongs to enable only")
     if asked.after is not None and (isinstance(asked.targets, Estate) or len(asked.targets) != 1):
@@ -100,6 +142,19 @@ def check(asked: Ordering, now: datetime) -> None:
             raise InvalidRequest("a time lies between the years 2000 and 2200")
     if asked.expires_at is not None and asked.expires_at <= max(asked.not_before or now, now):
         raise InvalidRequest("'expires_at' has to lie in the future, and after 'not_before'")
+
+
+def _check_profile(asked: Ordering) -> None:
+    named = [asked.iccid is not None, asked.service_provider is not None, _names_profiles(asked)]
+    is_open = any(template.is_open for package in asked.packages for template in package)
+    if is_open and sum(named) != 1:
+        raise InvalidRequest(
+            f"{asked.kind.value} needs one profile: an ICCID, a service provider, or an ICCID in every line"
+        )
+    if any(named) and asked.kind not in OF_A_PROFILE and not is_open:
+        raise InvalidRequest(f"{asked.kind.value} is about the whole card: name no profile")
+    if any(named) and not is_open:
+        raise InvalidRequest("every step names its profile already: name none for all")
 
 
 def read(asked: Ordering, targets: Sequence[Target], problems: Problems) -> list[Wanted]:
@@ -123,23 +178,47 @@ def decide(asked: Ordering, wanted: Sequence[Wanted], known: Known, problems: Pr
     Lines of the same card are judged one behind the other: each finds those before it queued.
     """
     decided: list[Decided] = []
-    before: dict[Eid, list[Queued]] = {}
+    before: dict[Eid, list[Step]] = {}
     for line in wanted:
         try:
             at = _find(known.cards, line.eid)
             holds = known.holds(at)
-            iccid = line.iccid or _chosen(asked, holds.profiles)
-            if iccid is not None:
-                change = Queued(asked.kind, iccid)
-                earlier = before.setdefault(line.eid, [])
-                if asked.force_reason is None:
-                    refuse_harm(change, Holds(holds.profiles, [*holds.queued, *earlier]))
-                earlier.append(change)
+            earlier = before.setdefault(line.eid, [])
+            holds = msgspec.structs.replace(holds, queued=[*holds.queued, *earlier])
+            packages = tuple(_resolved(asked, package, line.iccid, holds) for package in asked.packages)
+            for steps in packages:
+                _judge(asked, steps, at, holds)
+                earlier.extend(steps)
         except EimError as error:
             problems.add(line.position, error)
         else:
-            decided.append(Decided(line.position, at, iccid))
+            decided.append(Decided(line.position, at, packages))
     return decided
+
+
+def _judge(asked: Ordering, steps: Sequence[Step], at: Locked, holds: Holds) -> None:
+    check_package(steps)
+    refuse_unspoken(steps, at.speaks)
+    if asked.force_reason is None:
+        refuse_harm(steps, holds)
+
+
+def _resolved(asked: Ordering, package: Sequence[Template], named: Iccid | None, holds: Holds) -> tuple[Step, ...]:
+    """The steps with the profile that each means on this card."""
+    steps: list[Step] = []
+    for template in package:
+        found = template.step
+        if template.service_provider is not None or template.is_open:
+            provider = template.service_provider or asked.service_provider
+            iccid = named if template.is_open and named is not None else _chosen(provider, holds.profiles)
+            found = msgspec.structs.replace(found, iccid=iccid)
+        steps.append(found)
+    return tuple(steps)
+
+
+def size(decided: Sequence[Decided]) -> int:
+    """How many operations these lines become."""
+    return sum(len(line.packages) for line in decided)
 
 
 def refuse_unconfirmed(confirm: int | None, many: int, limit: int) -> None:
@@ -185,9 +264,7 @@ def _find(locked: Mapping[Eid, Locked], eid: Eid) -> Locked:
     raise NotFound(f"EID {format_eid(eid)} is not onboarded{slip}")
 
 
-def _chosen(asked: Ordering, profiles: Sequence[Profile] | None) -> Iccid | None:
-    if asked.service_provider is None:
-        return None
-    if profiles is None:
+def _chosen(service_provider: str | None, profiles: Sequence[Profile] | None) -> Iccid:
+    if profiles is None or service_provider is None:
         raise NotFound("the profiles of this card are not known yet: wait for its first report, or name the ICCID")
-    return choose(profiles, asked.service_provider)
+    return choose(profiles, service_provider)

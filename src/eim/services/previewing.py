@@ -6,10 +6,11 @@ from typing import Final
 
 import msgspec
 
-from eim.domain.euicc import ProfileState
+from eim.domain.euicc import Profile, ProfileState
 from eim.domain.ids import Eid
+from eim.domain.step import Disable, Enable, SetFallbackAttribute, Step
 from eim.services.lines import OnError, Problem, Problems
-from eim.services.ordering import Decided, Known, Ordering
+from eim.services.ordering import Decided, Known, Ordering, size
 
 _NAMED: Final = 20  # EIDs and refusals that are given word for word
 _UNKNOWN: Final = "(not known yet)"
@@ -39,14 +40,14 @@ def preview(  # noqa: PLR0913 - a preview is a sum of all that is known
     stands = bool(decided) and (not found or asked.on_error is OnError.SKIP)
     return Preview(
         lines=lines,
-        operations=len(decided) if stands else 0,
+        operations=size(decided) if stands else 0,
         carriers=Counter(_carrier(known, line) for line in decided),
-        already=sum(_is_already(asked, known, line) for line in decided),
+        already=sum(_is_already(known, line) for line in decided),
         queued=sum(bool(known.queued.get(line.at.eid)) for line in decided),
         refused=Counter(problem.code for problem in found),
         examples=tuple(line.at.eid for line in decided[:_NAMED]),
         problems=found[:_NAMED],
-        confirm=len(decided) if stands and len(decided) > limit else None,
+        confirm=size(decided) if stands and size(decided) > limit else None,
     )
 
 
@@ -57,6 +58,18 @@ def _carrier(known: Known, line: Decided) -> str:
     return next((p.service_provider or _NO_NAME for p in enabled), _NONE)
 
 
-def _is_already(asked: Ordering, known: Known, line: Decided) -> bool:
-    wanted = {"enable": ProfileState.ENABLED, "disable": ProfileState.DISABLED}.get(asked.kind.value)
-    return any(p.iccid == line.iccid and p.state is wanted for p in known.profiles.get(line.at.eid, ()))
+def _is_already(known: Known, line: Decided) -> bool:
+    profiles = known.profiles.get(line.at.eid, ())
+    return all(_holds_already(profiles, step) for steps in line.packages for step in steps)
+
+
+def _holds_already(profiles: Sequence[Profile], step: Step) -> bool:
+    match step:
+        case Enable():
+            return any(p.iccid == step.iccid and p.state is ProfileState.ENABLED for p in profiles)
+        case Disable():
+            return any(p.iccid == step.iccid and p.state is ProfileState.DISABLED for p in profiles)
+        case SetFallbackAttribute():
+            return any(p.iccid == step.iccid and p.fallback for p in profiles)
+        case _:
+            return False

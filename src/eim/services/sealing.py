@@ -8,20 +8,22 @@ from typing import Final
 
 import msgspec
 
-from eim.asn1.sgp32 import Delete, Disable, Enable, ListProfileInfo, Psmo, PsmoList
 from eim.domain.euicc import Association, Speaks
-from eim.domain.ids import Bucket, Eid, Iccid, TransactionId, transaction_of
-from eim.domain.operation import SIGNED, Kind, Priority, State
-from eim.protocol import esep
-from eim.protocol.esep import SearchCriteria
+from eim.domain.event import Happening
+from eim.domain.ids import Bucket, Eid, TransactionId, format_eid, transaction_of
+from eim.domain.operation import SIGNED, Priority, State
+from eim.domain.step import DataRequest, refuse_unspoken
+from eim.errors import NotInVersion
+from eim.protocol import esep, steps
 from eim.services.holding import Hold
 from eim.services.ports import Keys, Signer
-from eim.store import Db, associations, mailbox, packages, work
+from eim.store import Db, associations, audit, events, mailbox, packages, work
 from eim.store.associations import Allocated
 from eim.store.connect import Pool, transaction
 from eim.store.packages import Sealed
 from eim.store.work import Open
 
+_NOT_IN_VERSION: Final = "notInVersion"  # the reason of what the version of a card doesn't have
 _RANDOM_OCTETS: Final = 14  # of an eimTransactionId; the first two of its 16 are the bucket
 
 
@@ -32,6 +34,7 @@ class Plan(msgspec.Struct, frozen=True):
     eid: Eid
     seal: tuple[Open, ...]
     overtaken: bool = False
+    refused: tuple[Open, ...] = ()  # what the version that the card speaks doesn't have
 
 
 def plan(bucket: Bucket, eid: Eid, operations: Sequence[Open], ahead: int) -> Plan:
@@ -44,12 +47,21 @@ def plan(bucket: Bucket, eid: Eid, operations: Sequence[Open], ahead: int) -> Pl
     if any(o.state is State.SEALED for o in waiting[accepted_at:]):
         return Plan(bucket, eid, (), overtaken=True)
     chosen: list[Open] = []
+    refused: list[Open] = []
     for candidate in waiting[accepted_at:]:
         if candidate.kind in SIGNED and not candidate.introduced:
             break
-        chosen.append(candidate)
+        (refused if _is_unspoken(candidate) else chosen).append(candidate)
     room = ahead - (len(operations) - (len(waiting) - accepted_at))
-    return Plan(bucket, eid, tuple(chosen[: max(room, 0)]))
+    return Plan(bucket, eid, tuple(chosen[: max(room, 0)]), refused=tuple(refused))
+
+
+def _is_unspoken(operation: Open) -> bool:
+    try:
+        refuse_unspoken(operation.steps, operation.speaks)
+    except NotInVersion:
+        return True
+    return False
 
 
 class Sealer:
@@ -71,6 +83,9 @@ class Sealer:
             overtaken = [p for p in plans if p.overtaken]
             for each in overtaken:
                 await _take_back(db, each)
+            refused = [p for p in plans if p.refused]
+            for each in refused:
+                await _refuse(db, each)
             plans = [p for p in plans if p.seal]
             allocated = await self._allocate(db, plans)
             # Near the ceiling the counters do not suffice for all: then for the first.
@@ -81,7 +96,7 @@ class Sealer:
             if made:
                 await packages.insert(db, made)
                 await mailbox.raise_heads(db, sorted({(s.bucket, s.eid) for s in made}))
-        return len(overtaken) + len(allocated)
+        return len(overtaken) + len(refused) + len(allocated)
 
     async def _plans(self, db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> list[Plan]:
         opened = await work.open_operations(db, eids)
@@ -156,30 +171,22 @@ def _package(allocated: Allocated, operation: Open, counter: int, signer: Signer
         speaks=allocated.speaks or Speaks.V1_2,
     )
     named = _draw(allocated.bucket)
-    unsigned = esep.assemble(association, PsmoList((_psmo(operation),)), counter, named)
+    package = steps.package_of(operation.steps, association.speaks)
+    unsigned = esep.assemble(association, package, counter, named)
     return _Made(esep.seal(unsigned, signer.sign(unsigned.tbs)), counter, named)
 
 
 def _data_request(allocated: Allocated, operation: Open) -> _Made:
     """v1.0.1 has no place for a transaction id; a recovery asks such a peer for its stored results in place of
     notifications, where later versions list both."""
-    old = allocated.speaks is Speaks.V1_0_1
-    named = None if old else _draw(allocated.bucket)
-    criteria = SearchCriteria(all_results=old and operation.priority == Priority.RECOVERY)
-    return _Made(esep.data_request(operation.tag_list, allocated.speaks, named, criteria), None, named)
+    named = None if allocated.speaks is Speaks.V1_0_1 else _draw(allocated.bucket)
+    recovers = operation.priority == Priority.RECOVERY
+    (asked,) = (step for step in operation.steps if isinstance(step, DataRequest))
+    return _Made(steps.question(asked, allocated.speaks, named, results_only=recovers), None, named)
 
 
 def _draw(bucket: Bucket) -> TransactionId:
     return transaction_of(bucket, secrets.token_bytes(_RANDOM_OCTETS))
-
-
-def _psmo(operation: Open) -> Psmo:
-    if operation.kind is Kind.LIST_PROFILES:
-        return ListProfileInfo()
-    iccid = operation.iccid or Iccid(b"")
-    if operation.kind is Kind.ENABLE:
-        return Enable(iccid, operation.rollback)
-    return Disable(iccid) if operation.kind is Kind.DISABLE else Delete(iccid)
 
 
 def _row(allocated: Allocated, operation: Open, number: int, made: _Made) -> Sealed:
@@ -204,3 +211,21 @@ async def _take_back(db: Db, overtaken: Plan) -> None:
     """Something of higher priority came: unseal the rest in the same transaction; the next round seals anew."""
     await associations.lock(db, overtaken.bucket, overtaken.eid)
     await mailbox.unseal(db, overtaken.bucket, overtaken.eid)
+
+
+async def _refuse(db: Db, found: Plan) -> None:
+    """End what this card can't be asked, with the reason; its version was not known when it was ordered."""
+    card = await associations.lock(db, found.bucket, found.eid)
+    for operation in found.refused if card is not None else ():
+        about = {"operation": str(operation.id), "kind": operation.kind.value, "reason": _NOT_IN_VERSION}
+        if card is not None and await work.refuse(db, found.bucket, operation.id, {"reason": _NOT_IN_VERSION}):
+            await events.record(db, found.bucket, found.eid, card.tenant, Happening.OPERATION_FAILED, about)
+            await audit.record(
+                db,
+                found.bucket,
+                card.tenant,
+                actor="worker",
+                action=Happening.OPERATION_FAILED.text,
+                subject=format_eid(found.eid),
+                data=about,
+            )

@@ -13,21 +13,15 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from eim.asn1 import der, sgp32
-from eim.asn1.sgp32 import (
-    Delete,
-    Disable,
-    Enable,
-    EuiccPackageRequest,
-    IpaEuiccDataRequest,
-    ListProfileInfo,
-    PsmoList,
-)
+from eim.asn1.sgp32 import EuiccPackageRequest, IpaEuiccDataRequest
 from eim.domain.euicc import Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, Iccid, TransactionId, bucket_in_transaction, bucket_of, format_eid, with_bucket
-from eim.domain.operation import CHANGING, SIGNED, Kind
+from eim.domain.operation import OF_A_PROFILE, SIGNED, Kind
+from eim.domain.step import Compact, compact
 from eim.errors import Conflict, InvalidRequest, Malformed
 from eim.protocol.ecdsa import PublicKey
+from eim.protocol.steps import steps_in
 from eim.protocol.trust import TrustedEuicc
 from eim.services.onboarding import CheckCertificates
 from eim.services.tokens import Caller
@@ -47,7 +41,7 @@ class Out(msgspec.Struct, frozen=True):
     """A package that is out with the device, as somebody sealed it."""
 
     octets: bytes  # a BF51 or BF52 TLV, or the BF4F that holds one
-    kind: Kind | None = None  # None: what the package says, when it holds one operation that we know
+    kind: Kind | None = None  # None: what the package says
     iccid: Iccid | None = None  # None: the package's
 
 
@@ -74,8 +68,7 @@ class _Sealed(msgspec.Struct, frozen=True):
     """What a sealed package says of itself."""
 
     octets: bytes
-    kind: Kind
-    iccid: Iccid | None
+    what: Compact
     eid: Eid | None = None
     eim_id: str | None = None
     counter: int | None = None
@@ -132,7 +125,7 @@ def _read(out: Out) -> _Sealed:
         if tag == _DATA_REQUEST and out.kind in (None, Kind.DATA_REQUEST):
             asked = sgp32.decode(IpaEuiccDataRequest, octets)
             named = TransactionId(asked.transaction_id) if asked.transaction_id else None
-            return _Sealed(octets, Kind.DATA_REQUEST, None, transaction=named)
+            return _Sealed(octets, Compact(Kind.DATA_REQUEST), transaction=named)
     except Malformed as error:
         raise InvalidRequest(f"these octets are no package: {error}") from error
     raise InvalidRequest(f"tag {tag:X} is no package for this operation: give a BF51 or BF52, or the BF4F around it")
@@ -148,29 +141,24 @@ def _unwrapped(octets: bytes) -> bytes:
 
 def _signed(octets: bytes, request: EuiccPackageRequest, out: Out) -> _Sealed:
     package = request.package
-    said = _only_one(package.package.items) if isinstance(package.package, PsmoList) else None
-    kind, iccid = out.kind or (said[0] if said else None), out.iccid or (said[1] if said else None)
-    if kind is None:
-        raise InvalidRequest("the package holds something else than one known operation: say which one is to be judged")
+    asked = steps_in(package.package)
+    if not asked:
+        raise InvalidRequest("the package asks for nothing")
+    what = _judged(compact(asked), out)
+    named = TransactionId(package.transaction_id) if package.transaction_id else None
+    return _Sealed(octets, what, Eid(package.eid), package.eim_id, package.counter, named)
+
+
+def _judged(said: Compact, out: Out) -> Compact:
+    """What the package holds, or what its operator says that it is to be judged as."""
+    if (out.kind or said.kind) is said.kind and (out.iccid or said.iccid) == said.iccid:
+        return said
+    kind, iccid = out.kind or said.kind, out.iccid or said.iccid
     if kind not in SIGNED:
         raise InvalidRequest(f"a signed package is no {kind.value}")
-    if kind in CHANGING and iccid is None:
+    if kind in OF_A_PROFILE and iccid is None:
         raise InvalidRequest(f"say which profile is meant: {kind.value} needs an ICCID")
-    named = TransactionId(package.transaction_id) if package.transaction_id else None
-    return _Sealed(octets, kind, iccid, Eid(package.eid), package.eim_id, package.counter, named)
-
-
-def _only_one(items: Sequence[object]) -> tuple[Kind, Iccid | None] | None:
-    match items:
-        case [Enable(iccid=iccid)]:
-            return Kind.ENABLE, Iccid(iccid)
-        case [Disable(iccid=iccid)]:
-            return Kind.DISABLE, Iccid(iccid)
-        case [Delete(iccid=iccid)]:
-            return Kind.DELETE, Iccid(iccid)
-        case [ListProfileInfo()]:
-            return Kind.LIST_PROFILES, None
-    return None
+    return Compact(kind, iccid)
 
 
 def _identity(known: Sequence[Identity], wanted: str | None, sealed_for: str | None) -> Identity:
@@ -254,12 +242,12 @@ async def _put_out(db: Db, caller: Caller, bucket: Bucket, seed: Seed, sealed: _
     speaks = seed.speaks or (card.speaks if card else None) or Speaks.V1_2
     operation = with_bucket(bucket, secrets.token_bytes(14))
     named = sealed.transaction
-    head = Head(operation, sealed.kind, sealed.iccid, sealed.counter, named, speaks, sealed.octets)
+    head = Head(operation, sealed.what, sealed.counter, named, speaks, sealed.octets)
     await seeds.put_out(db, bucket, eid, head, caller.actor)
     if named is not None and bucket_in_transaction(named) != bucket:
         await packages.note_foreign(db, bucket, eid, named)
     about = {
-        "kind": sealed.kind.value,
+        "kind": sealed.what.kind.value,
         "counter": sealed.counter,
         "sha256": hashlib.sha256(sealed.octets).hexdigest(),
     }

@@ -13,9 +13,9 @@ from eim.store import Db
 
 _LOCK: Final = """
     SELECT e.tenant, e.identity, e.introduced_at, e.association_token, e.token_proven, e.speaks, e.signature_form,
-           e.signature_coding, e.unverifiable, e.euicc_certificate, e.curve, e.public_key, e.highest_seq, i.eim_id,
-           e.ci_key_id, e.capabilities, e.reported_cause, e.reset_at, e.ecall_since, e.ecall_answers, e.orphaned_at,
-           e.quarantined_at, e.denied_by,
+           e.signature_coding, e.unverifiable, e.euicc_certificate, e.curve, e.public_key, e.highest_seq,
+           e.inventory_at, i.eim_id, e.ci_key_id, e.capabilities, e.reported_cause, e.reset_at, e.ecall_since,
+           e.ecall_answers, e.orphaned_at, e.quarantined_at, e.denied_by,
            coalesce(e.traced_until > now() AND e.trace_left > 0, false) AS traced
       FROM euiccs e JOIN identities i ON i.id = e.identity
      WHERE e.bucket = $1 AND e.eid = $2
@@ -78,6 +78,7 @@ class Card(msgspec.Struct, frozen=True):
     curve: str | None
     public_key: bytes | None
     highest_seq: int | None
+    inventory_at: datetime | None  # None: its profiles are not known yet
     traced: bool  # an operator wants to see what it says and is told
     ci_key_id: bytes | None = None
     capabilities: Mapping[str, object] = {}

@@ -10,6 +10,7 @@ import msgspec
 
 from eim.domain.ids import Bucket, Eid, Iccid, TenantId
 from eim.domain.operation import Kind, State
+from eim.domain.step import Details, Step, steps_of
 from eim.store import Db
 
 _RELEASE: Final = """
@@ -46,13 +47,13 @@ _HEARD: Final = """
 # It and those it comes after itself, the first one first.
 _BEFORE: Final = """
     WITH RECURSIVE before AS (
-        SELECT o.id, o.eid, o.after, o.kind, o.iccid, o.state, 1 AS depth
+        SELECT o.id, o.eid, o.after, o.kind, o.iccid, o.rollback, o.details, o.state, 1 AS depth
           FROM operations o WHERE o.bucket = $1 AND o.id = $2 AND o.tenant = $3
          UNION ALL
-        SELECT o.id, o.eid, o.after, o.kind, o.iccid, o.state, b.depth + 1
+        SELECT o.id, o.eid, o.after, o.kind, o.iccid, o.rollback, o.details, o.state, b.depth + 1
           FROM before b JOIN operations o ON o.bucket = $1 AND o.id = b.after AND o.tenant = $3
     )
-    SELECT id, eid, kind, iccid, state FROM before ORDER BY depth DESC
+    SELECT id, eid, kind, iccid, rollback, details, state FROM before ORDER BY depth DESC
 """
 
 
@@ -63,7 +64,14 @@ class Before(msgspec.Struct, frozen=True):
     eid: Eid
     kind: Kind
     iccid: Iccid | None
+    rollback: bool
+    details: Details | None
     state: State
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What it asks of the card, in this order."""
+        return steps_of(self.kind, self.iccid, self.details, rollback=self.rollback)
 
 
 async def before(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> list[Before]:

@@ -22,7 +22,7 @@ _EUICCS: Final = """
            e.time_zone, e.introduced_at, e.counter, e.association_token, e.token_proven, e.ordinals, e.packages,
            e.speaks, e.signature_form, e.signature_coding, e.unverifiable, e.euicc_certificate, e.eum_certificate,
            e.curve, e.public_key, e.ci_key_id, e.capabilities, e.highest_seq, e.last_seen_at, e.plmn, e.inventory_at,
-           m.number, m.handed_at, m.deliveries, m.highest_handed
+           e.settings, e.eims, e.eims_at, e.orphaned_at, m.number, m.handed_at, m.deliveries, m.highest_handed
       FROM euiccs e
       JOIN tenants t ON t.id = e.tenant
       JOIN identities i ON i.id = e.identity
@@ -30,12 +30,14 @@ _EUICCS: Final = """
      WHERE e.bucket = $1 ORDER BY e.eid
 """
 _PROFILES: Final = """
-    SELECT eid, iccid, state, isdp_aid, nickname, service_provider, name, profile_class, fallback, ppr, changed_at
+    SELECT eid, iccid, state, isdp_aid, nickname, service_provider, name, profile_class, fallback, ppr, changed_at,
+           fallback_allowed
       FROM profiles WHERE bucket = $1 ORDER BY eid, iccid
 """
 _OPEN: Final = """
     SELECT eid, id, ordinal, kind, iccid, rollback, tag_list, priority, state, doubt, outcome, not_before, expires_at,
-           ordered_by, created_at, handed_at, after, after_event, held, opening, closes_at, retries, attempts, parked
+           ordered_by, created_at, handed_at, after, after_event, held, opening, closes_at, retries, attempts, parked,
+           details
       FROM operations
      WHERE bucket = $1 AND (state = 'accepted' OR state IN ('sealed', 'out', 'in_doubt')) ORDER BY eid, ordinal
 """
@@ -69,9 +71,10 @@ _ADD: Final = """
     INSERT INTO euiccs (bucket, eid, tenant, identity, created_at, label, tags, group_name, time_zone, introduced_at,
                         counter, association_token, token_proven, ordinals, packages, speaks, signature_form,
                         signature_coding, unverifiable, euicc_certificate, eum_certificate, curve, public_key,
-                        ci_key_id, capabilities, highest_seq, last_seen_at, plmn, inventory_at)
+                        ci_key_id, capabilities, highest_seq, last_seen_at, plmn, inventory_at, settings, eims,
+                        eims_at, orphaned_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-            $24, $25, $26, $27, $28, $29)
+            $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)
 """
 _ADD_TAG: Final = """
     INSERT INTO euicc_tags (bucket, eid, tag, tenant, created_at) VALUES ($1, $2, $3, $4, $5)
@@ -79,15 +82,15 @@ _ADD_TAG: Final = """
 """
 _ADD_PROFILE: Final = """
     INSERT INTO profiles (bucket, eid, tenant, iccid, state, isdp_aid, nickname, service_provider, name, profile_class,
-                          fallback, ppr, changed_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                          fallback, ppr, changed_at, fallback_allowed)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 """
 _ADD_OPERATION: Final = """
     INSERT INTO operations (bucket, eid, tenant, identity, id, ordinal, kind, iccid, rollback, tag_list, priority,
                             state, doubt, outcome, not_before, expires_at, ordered_by, created_at, handed_at, after,
-                            after_event, held, opening, closes_at, retries, attempts, parked)
+                            after_event, held, opening, closes_at, retries, attempts, parked, details)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-            $24, $25, $26, $27)
+            $24, $25, $26, $27, $28)
 """
 _ADD_PACKAGE: Final = """
     INSERT INTO packages (bucket, eid, identity, number, operation, counter, transaction, token, speaks, sealed, state,

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from asyncpg import Record as Row
 
+from eim.domain.euicc import Eim, Speaks
 from eim.domain.ids import Bucket, Eid, IdentityId, TenantId
 from eim.store import Db
 from eim.store.euicc_pages import Listed, listed_in
@@ -52,13 +53,15 @@ _INSERT_TAGS: Final = """
 """
 # Locks of many rows are taken bucket by bucket, and within one by EID: two orders never wait for each other.
 _LOCK: Final = """
-    SELECT bucket, eid, identity, inventory_at FROM euiccs
-     WHERE bucket = $1 AND eid = ANY ($2::bytea[]) AND tenant = $3 ORDER BY eid FOR UPDATE
+    SELECT e.bucket, e.eid, e.identity, e.inventory_at, e.speaks, e.eims, i.eim_id
+      FROM euiccs e JOIN identities i ON i.id = e.identity
+     WHERE e.bucket = $1 AND e.eid = ANY ($2::bytea[]) AND e.tenant = $3 ORDER BY e.eid FOR UPDATE OF e
 """
 _FIND: Final = """
-    SELECT e.bucket, e.eid, e.identity, e.inventory_at
+    SELECT e.bucket, e.eid, e.identity, e.inventory_at, e.speaks, e.eims, i.eim_id
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN euiccs e ON e.bucket = u.bucket AND e.eid = u.eid
+      JOIN identities i ON i.id = e.identity
      WHERE e.tenant = $3
 """
 _ALLOCATE: Final = """
@@ -153,6 +156,9 @@ class Locked(msgspec.Struct, frozen=True):
     eid: Eid
     identity: IdentityId
     inventory_at: datetime | None  # None: its profiles are not known yet
+    speaks: Speaks | None  # None: not learnt yet
+    eim_id: str  # ours
+    eims: tuple[Eim, ...] | None  # those on the card; None: it did not list them yet
 
 
 class Editable(msgspec.Struct, frozen=True):
@@ -245,13 +251,13 @@ async def insert(db: Db, tenant: TenantId, newcomers: Sequence[Newcomer]) -> set
 async def lock(db: Db, tenant: TenantId, bucket: Bucket, eids: Sequence[Eid]) -> list[Locked]:
     """Lock the rows of these eUICCs of one bucket; who is not the tenant's is not among them."""
     rows = await db.fetch(_LOCK, bucket, eids, tenant)
-    return [Locked(r["bucket"], Eid(r["eid"]), r["identity"], r["inventory_at"]) for r in rows]
+    return [msgspec.convert(dict(row), Locked) for row in rows]
 
 
 async def find(db: Db, tenant: TenantId, at: Sequence[tuple[Bucket, Eid]]) -> list[Locked]:
     """These eUICCs as `lock` gives them, but not locked: to look, not to act."""
     rows = await db.fetch(_FIND, [bucket for bucket, _ in at], [eid for _, eid in at], tenant)
-    return [Locked(r["bucket"], Eid(r["eid"]), r["identity"], r["inventory_at"]) for r in rows]
+    return [msgspec.convert(dict(row), Locked) for row in rows]
 
 
 async def allocate(db: Db, tenant: TenantId, wanted: Mapping[tuple[Bucket, Eid], int]) -> dict[Eid, int]:

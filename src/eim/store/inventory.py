@@ -15,18 +15,18 @@ _WRITE: Final = """
         DELETE FROM profiles WHERE bucket = $1 AND eid = $2 AND iccid <> ALL ($4::bytea[])
     )
     INSERT INTO profiles (bucket, eid, tenant, iccid, state, isdp_aid, nickname, service_provider, name, profile_class,
-                          fallback, ppr)
+                          fallback, ppr, fallback_allowed)
     SELECT $1, $2, $3, u.* FROM unnest($4::bytea[], $5::text[], $6::bytea[], $7::text[], $8::text[], $9::text[],
-                                       $10::smallint[], $11::boolean[], $12::bytea[]) AS u
+                                       $10::smallint[], $11::boolean[], $12::bytea[], $13::boolean[]) AS u
     ON CONFLICT (bucket, eid, iccid) DO UPDATE
        SET state = excluded.state, isdp_aid = excluded.isdp_aid, nickname = excluded.nickname,
            service_provider = excluded.service_provider, name = excluded.name,
            profile_class = excluded.profile_class, fallback = excluded.fallback, ppr = excluded.ppr,
-           changed_at = now()
+           fallback_allowed = excluded.fallback_allowed, changed_at = now()
 """
 _STAMP: Final = "UPDATE euiccs SET inventory_at = now() WHERE bucket = $1 AND eid = $2"
 _READ: Final = """
-    SELECT iccid, state, isdp_aid, nickname, service_provider, name, profile_class, fallback, ppr
+    SELECT iccid, state, isdp_aid, nickname, service_provider, name, profile_class, fallback, ppr, fallback_allowed
       FROM profiles WHERE bucket = $1 AND eid = $2 ORDER BY iccid
 """
 
@@ -58,4 +58,5 @@ async def write(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, profiles: Se
         [p.profile_class for p in profiles],
         [p.fallback for p in profiles],
         [p.ppr for p in profiles],
+        [p.fallback_allowed for p in profiles],
     )

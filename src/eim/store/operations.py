@@ -8,31 +8,31 @@ from uuid import UUID
 import msgspec
 from asyncpg import Record as Row
 
-from eim.domain.guards import Queued
 from eim.domain.ids import Bucket, Eid, Iccid, IdentityId, TenantId
 from eim.domain.operation import Kind, State
+from eim.domain.step import Compact, Details, Step, steps_of
 from eim.domain.waiting import Held
 from eim.store import Db, dependents
 
 _CHUNK: Final = 10_000  # lines a statement: each ends well before the connection's command timeout
 
 _INSERT: Final = """
-    INSERT INTO operations (bucket, id, eid, tenant, identity, order_id, ordinal, kind, iccid, rollback, priority,
-                            not_before, expires_at, ordered_by, after_event, after, held)
-    SELECT u.bucket, u.id, u.eid, $1, u.identity, $2, u.ordinal, $3, u.iccid, $4, $5,
-           coalesce($6::timestamptz, now()), $7, $8, $9, u.after, u.held
-      FROM unnest($10::smallint[], $11::uuid[], $12::bytea[], $13::smallint[], $14::bigint[], $15::bytea[],
-                  $16::uuid[], $17::text[])
-        AS u (bucket, id, eid, identity, ordinal, iccid, after, held)
+    INSERT INTO operations (bucket, id, eid, tenant, identity, order_id, ordinal, kind, iccid, rollback, details,
+                            priority, not_before, expires_at, ordered_by, after_event, after, held)
+    SELECT u.bucket, u.id, u.eid, $1, u.identity, $2, u.ordinal, u.kind, u.iccid, u.rollback, u.details, $3,
+           coalesce($4::timestamptz, now()), $5, $6, $7, u.after, u.held
+      FROM unnest($8::smallint[], $9::uuid[], $10::bytea[], $11::smallint[], $12::bigint[], $13::text[], $14::bytea[],
+                  $15::boolean[], $16::jsonb[], $17::uuid[], $18::text[])
+        AS u (bucket, id, eid, identity, ordinal, kind, iccid, rollback, details, after, held)
 """
 _READ: Final = """
-    SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, priority, state, doubt, outcome, not_before,
-           expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held
+    SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, details, priority, state, doubt, outcome,
+           not_before, expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held
       FROM operations WHERE bucket = $1 AND id = $2 AND tenant = $3
 """
 _PAGE: Final = """
-    SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, priority, state, doubt, outcome, not_before,
-           expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held
+    SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, details, priority, state, doubt, outcome,
+           not_before, expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held
       FROM operations
      WHERE tenant = $1 AND (created_at, id) < ($2, $3)
        AND ($4::text IS NULL OR state = $4)
@@ -49,11 +49,11 @@ _PAGE: Final = """
 """
 # Two indexes hold what is queued: one of what waits, one of what is sealed, out or in doubt.
 _QUEUED: Final = """
-    SELECT o.bucket, o.eid, o.kind, o.iccid
+    SELECT o.bucket, o.eid, o.kind, o.iccid, o.rollback, o.details
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN operations o ON o.bucket = u.bucket AND o.eid = u.eid
      WHERE o.tenant = $3 AND (o.state = 'accepted' OR o.state IN ('sealed', 'out', 'in_doubt'))
-       AND o.kind IN ('enable', 'disable', 'delete') AND o.iccid IS NOT NULL
+       AND o.kind NOT IN ('listProfileInfo', 'getRAT', 'listEim', 'ipaEuiccDataRequest')
      ORDER BY o.bucket, o.eid, o.priority, o.ordinal
 """
 _TAKE_BACK: Final = "SELECT take_back($1, $2)"
@@ -82,10 +82,8 @@ class Terms(msgspec.Struct, frozen=True):
     """What the operations of one request have in common."""
 
     order_id: UUID | None  # None: the eIM's own
-    kind: Kind
     ordered_by: str
     priority: int
-    rollback: bool = False
     not_before: datetime | None = None  # None: now
     expires_at: datetime | None = None
     after_event: str | None = None
@@ -99,7 +97,7 @@ class Line(msgspec.Struct, frozen=True):
     eid: Eid
     identity: IdentityId
     ordinal: int
-    iccid: Iccid | None = None
+    what: Compact
     after: UUID | None = None  # the operation of the same eUICC that has to be done before
     held: Held | None = None
 
@@ -119,6 +117,15 @@ class Filter(msgspec.Struct, frozen=True):
     open: bool | None = None  # whether it has not ended
 
 
+class _Held(msgspec.Struct, frozen=True):
+    """The columns that hold steps."""
+
+    kind: Kind
+    iccid: Iccid | None
+    rollback: bool
+    details: Details | None
+
+
 class Operation(msgspec.Struct, frozen=True):
     id: UUID
     eid: Eid
@@ -127,6 +134,7 @@ class Operation(msgspec.Struct, frozen=True):
     kind: Kind
     iccid: Iccid | None
     rollback: bool
+    details: Details | None
     priority: int
     state: State
     doubt: str | None
@@ -141,10 +149,16 @@ class Operation(msgspec.Struct, frozen=True):
     after_event: str | None
     held: Held | None  # what it waits for, as long as it is accepted
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What it asks of the card, in this order."""
+        return steps_of(self.kind, self.iccid, self.details, rollback=self.rollback)
+
 
 async def insert(db: Db, tenant: TenantId, terms: Terms, lines: Sequence[Line]) -> None:
     """Insert one operation a line, in statements of many lines."""
-    common = (tenant, terms.order_id, terms.kind.value, terms.rollback, terms.priority)
+    times = (terms.not_before, terms.expires_at)
+    common = (tenant, terms.order_id, terms.priority, *times, terms.ordered_by, terms.after_event)
     for start in range(0, len(lines), _CHUNK):
         some = lines[start : start + _CHUNK]
         columns = (
@@ -153,12 +167,14 @@ async def insert(db: Db, tenant: TenantId, terms: Terms, lines: Sequence[Line]) 
             [line.eid for line in some],
             [line.identity for line in some],
             [line.ordinal for line in some],
-            [line.iccid for line in some],
+            [line.what.kind.value for line in some],
+            [line.what.iccid for line in some],
+            [line.what.rollback for line in some],
+            [line.what.details for line in some],
             [line.after for line in some],
             [line.held for line in some],
         )
-        shared = (terms.not_before, terms.expires_at, terms.ordered_by, terms.after_event)
-        await db.execute(_INSERT, *common, *shared, *columns)
+        await db.execute(_INSERT, *common, *columns)
 
 
 async def read(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> Operation | None:
@@ -180,11 +196,13 @@ async def page(
     return tuple(_operation(row) for row in rows)
 
 
-async def queued(db: Db, tenant: TenantId, at: Sequence[tuple[Bucket, Eid]]) -> dict[Eid, list[Queued]]:
+async def queued(db: Db, tenant: TenantId, at: Sequence[tuple[Bucket, Eid]]) -> dict[Eid, list[Step]]:
     """The changes that each of these eUICCs is still to make, in the order they come to it; who has none is missing."""
-    found: dict[Eid, list[Queued]] = {}
+    found: dict[Eid, list[Step]] = {}
     for row in await db.fetch(_QUEUED, [bucket for bucket, _ in at], [eid for _, eid in at], tenant):
-        found.setdefault(Eid(row["eid"]), []).append(Queued(Kind(row["kind"]), Iccid(row["iccid"])))
+        what = msgspec.convert(dict(row), _Held)
+        steps = steps_of(what.kind, what.iccid, what.details, rollback=what.rollback)
+        found.setdefault(Eid(row["eid"]), []).extend(steps)
     return found
 
 
@@ -218,6 +236,7 @@ def _operation(row: Row) -> Operation:
         Kind(row["kind"]),
         Iccid(row["iccid"]) if row["iccid"] else None,
         row["rollback"],
+        msgspec.convert(row["details"], Details | None),
         row["priority"],
         State(row["state"]),
         row["doubt"],

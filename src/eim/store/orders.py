@@ -9,7 +9,6 @@ import msgspec
 from eim.domain.ids import TenantId
 from eim.domain.operation import Kind, State
 from eim.store import Db
-from eim.store.operations import Terms
 
 _INSERT: Final = "INSERT INTO orders (id, tenant, kind, size, ordered_by) VALUES ($1, $2, $3, $4, $5)"
 _READ: Final = "SELECT id, kind, size, ordered_by, created_at FROM orders WHERE id = $1 AND tenant = $2"
@@ -25,6 +24,15 @@ _CLAIM: Final = """
 """
 _KNOWN: Final = "SELECT request_hash, answer FROM requests_seen WHERE tenant = $1 AND key = $2"
 _REMEMBER: Final = "UPDATE requests_seen SET answer = $3 WHERE tenant = $1 AND key = $2"
+
+
+class Placing(msgspec.Struct, frozen=True):
+    """An order as it is placed."""
+
+    id: UUID
+    kind: Kind
+    size: int  # operations
+    ordered_by: str
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -58,9 +66,9 @@ class Answered(msgspec.Struct, frozen=True):
     answer: object
 
 
-async def insert(db: Db, tenant: TenantId, order: UUID, terms: Terms, size: int) -> None:
+async def insert(db: Db, tenant: TenantId, order: Placing) -> None:
     """Add the order itself; its operations carry its id."""
-    await db.execute(_INSERT, order, tenant, terms.kind.value, size, terms.ordered_by)
+    await db.execute(_INSERT, order.id, tenant, order.kind.value, order.size, order.ordered_by)
 
 
 async def read(db: Db, tenant: TenantId, order: UUID) -> Order | None:

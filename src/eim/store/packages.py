@@ -29,13 +29,13 @@ _AUDIT: Final = """
 # A result needs the package and the operation that it carried: one round trip for both.
 _BY_TRANSACTION: Final = """
     SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state,
-           o.id, o.kind, o.iccid, o.rollback, o.state AS stands, o.doubt, o.outcome, o.tag_list, o.order_id
+           o.id, o.kind, o.iccid, o.rollback, o.details, o.state AS stands, o.doubt, o.outcome, o.order_id
       FROM packages p LEFT JOIN operations o ON o.bucket = p.bucket AND o.id = p.operation
      WHERE p.bucket = $1 AND p.eid = $2 AND p.transaction = $3 AND p.counter IS NOT DISTINCT FROM $4
 """
 _BY_COUNTER: Final = """
     SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state,
-           o.id, o.kind, o.iccid, o.rollback, o.state AS stands, o.doubt, o.outcome, o.tag_list, o.order_id
+           o.id, o.kind, o.iccid, o.rollback, o.details, o.state AS stands, o.doubt, o.outcome, o.order_id
       FROM packages p LEFT JOIN operations o ON o.bucket = p.bucket AND o.id = p.operation
      WHERE p.bucket = $1 AND p.eid = $2 AND p.counter = $3
 """

@@ -13,11 +13,11 @@ from eim.store import Db
 
 _OF_EUICC: Final = """
     SELECT bucket, eid, iccid, state, isdp_aid, nickname, service_provider, name, profile_class, fallback, ppr,
-           changed_at
+           fallback_allowed, changed_at
       FROM profiles WHERE bucket = $1 AND eid = $2 AND tenant = $3 ORDER BY iccid
 """
 _OF_MANY: Final = """
-    SELECT p.bucket, p.eid, p.iccid, p.state, p.service_provider, p.fallback, p.ppr
+    SELECT p.bucket, p.eid, p.iccid, p.state, p.service_provider, p.fallback, p.fallback_allowed, p.ppr
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN profiles p ON p.bucket = u.bucket AND p.eid = u.eid
      WHERE p.tenant = $3
@@ -25,7 +25,7 @@ _OF_MANY: Final = """
 # ICCIDs are never unique: the same one may lie on several cards.
 _BY_ICCID: Final = """
     SELECT bucket, eid, iccid, state, isdp_aid, nickname, service_provider, name, profile_class, fallback, ppr,
-           changed_at
+           fallback_allowed, changed_at
       FROM profiles WHERE tenant = $1 AND iccid = $2 ORDER BY eid LIMIT $3
 """
 _BY_CARRIER: Final = """
@@ -52,8 +52,14 @@ async def of_many(db: Db, tenant: TenantId, at: Sequence[tuple[Bucket, Eid]]) ->
     found: dict[Eid, list[Profile]] = {}
     for row in await db.fetch(_OF_MANY, [bucket for bucket, _ in at], [eid for _, eid in at], tenant):
         iccid, state = Iccid(row["iccid"]), ProfileState(row["state"])
-        provider, fallback, ppr = row["service_provider"], row["fallback"], row["ppr"]
-        profile = Profile(iccid, state, service_provider=provider, fallback=fallback, ppr=ppr)
+        profile = Profile(
+            iccid,
+            state,
+            service_provider=row["service_provider"],
+            fallback=row["fallback"],
+            ppr=row["ppr"],
+            fallback_allowed=row["fallback_allowed"],
+        )
         found.setdefault(Eid(row["eid"]), []).append(profile)
     return found
 
@@ -79,5 +85,6 @@ def _found(row: Row) -> Found:
         row["profile_class"],
         row["fallback"],
         row["ppr"],
+        row["fallback_allowed"],
     )
     return Found(Eid(row["eid"]), profile, row["changed_at"])

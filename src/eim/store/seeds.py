@@ -6,8 +6,8 @@ from uuid import UUID
 import msgspec
 
 from eim.domain.euicc import Speaks
-from eim.domain.ids import Bucket, Eid, Iccid, TransactionId
-from eim.domain.operation import Kind
+from eim.domain.ids import Bucket, Eid, TransactionId
+from eim.domain.step import Compact
 from eim.store import Db
 
 _COUNT: Final = """
@@ -30,8 +30,9 @@ _NUMBER: Final = """
  RETURNING packages, ordinals
 """
 _OPERATION: Final = """
-    INSERT INTO operations (bucket, id, eid, tenant, identity, ordinal, kind, iccid, state, ordered_by, handed_at)
-    SELECT $1, $3, $2, e.tenant, e.identity, $4, $5, $6, 'out', $7, now()
+    INSERT INTO operations (bucket, id, eid, tenant, identity, ordinal, kind, iccid, rollback, details, state,
+                            ordered_by, handed_at)
+    SELECT $1, $3, $2, e.tenant, e.identity, $4, $5, $6, $7, $8, 'out', $9, now()
       FROM euiccs e WHERE e.bucket = $1 AND e.eid = $2
 """
 _PACKAGE: Final = """
@@ -52,8 +53,7 @@ class Head(msgspec.Struct, frozen=True):
     """A package that is out already."""
 
     operation: UUID
-    kind: Kind
-    iccid: Iccid | None
+    what: Compact
     counter: int | None
     transaction: TransactionId | None
     speaks: Speaks
@@ -86,7 +86,9 @@ async def put_out(db: Db, bucket: Bucket, eid: Eid, head: Head, by: str) -> None
     if row is None:
         raise ValueError("the eUICC's row is made first")
     number, ordinal = row["packages"], row["ordinals"]
-    await db.execute(_OPERATION, bucket, eid, head.operation, ordinal, head.kind.value, head.iccid, by)
+    what = head.what
+    columns = (what.kind.value, what.iccid, what.rollback, what.details)
+    await db.execute(_OPERATION, bucket, eid, head.operation, ordinal, *columns, by)
     carried = (head.operation, head.counter, head.transaction, head.speaks.value, head.sealed)
     await db.execute(_PACKAGE, bucket, eid, number, *carried)
     await db.execute(_HEAD, bucket, eid, number, head.operation, head.counter, head.sealed)

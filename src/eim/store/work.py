@@ -7,8 +7,10 @@ from uuid import UUID
 
 import msgspec
 
+from eim.domain.euicc import Speaks
 from eim.domain.ids import Bucket, Eid, Iccid
 from eim.domain.operation import Kind, State
+from eim.domain.step import Details, Step, steps_of
 from eim.store import Db, dependents
 
 # Which eUICCs have work that can be sealed now, with room for it in front of them. One question for all buckets.
@@ -25,8 +27,8 @@ _DUE: Final = """
      LIMIT $3
 """
 _OPEN: Final = """
-    SELECT o.bucket, o.eid, o.id, o.kind, o.iccid, o.rollback, o.tag_list, o.priority, o.ordinal, o.gate, o.not_before,
-           o.state, e.introduced_at IS NOT NULL AS introduced
+    SELECT o.bucket, o.eid, o.id, o.kind, o.iccid, o.rollback, o.details, o.priority, o.ordinal, o.gate, o.not_before,
+           o.state, e.speaks, e.introduced_at IS NOT NULL AS introduced
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN operations o ON o.bucket = u.bucket AND o.eid = u.eid
       JOIN gates g ON g.id = o.gate
@@ -42,7 +44,7 @@ _SEAL: Final = """
  RETURNING o.id
 """
 _READ: Final = """
-    SELECT id, kind, iccid, rollback, state, doubt, outcome, tag_list, order_id FROM operations
+    SELECT id, kind, iccid, rollback, details, state, doubt, outcome, order_id FROM operations
      WHERE bucket = $1 AND id = $2
 """
 # The end, its event and its audit record: one statement, so that none is without the others. Whether some come after.
@@ -59,6 +61,11 @@ _END: Final = """
     )
     SELECT EXISTS (SELECT 1 FROM operations WHERE bucket = $1 AND after = $2)
 """
+_REFUSE: Final = """
+    UPDATE operations SET state = 'failed', outcome = $3, ended_at = now()
+     WHERE bucket = $1 AND id = $2 AND state = 'accepted'
+ RETURNING id
+"""
 _RETRY: Final = """
     UPDATE operations SET state = 'accepted', not_before = now() + make_interval(secs => $3)
      WHERE bucket = $1 AND id = $2 AND state = 'out'
@@ -72,7 +79,7 @@ _DOUBT: Final = """
  RETURNING id
 """
 _DOUBTFUL: Final = """
-    SELECT o.id, o.kind, o.iccid, o.rollback, o.state, o.doubt, o.outcome, o.tag_list, o.order_id, p.counter
+    SELECT o.id, o.kind, o.iccid, o.rollback, o.details, o.state, o.doubt, o.outcome, o.order_id, p.counter
       FROM operations o JOIN packages p ON p.bucket = o.bucket AND p.eid = o.eid AND p.operation = o.id
                                        AND p.state <> 'dead'
      WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'in_doubt'
@@ -139,13 +146,19 @@ class Open(msgspec.Struct, frozen=True):
     kind: Kind
     iccid: Iccid | None
     rollback: bool
-    tag_list: bytes | None
+    details: Details | None
     priority: int
     ordinal: int
     gate: int
     not_before: datetime
     state: State
+    speaks: Speaks | None
     introduced: bool
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What it asks of the card, in this order."""
+        return steps_of(self.kind, self.iccid, self.details, rollback=self.rollback)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -155,11 +168,16 @@ class Asked(msgspec.Struct, frozen=True):
     kind: Kind
     iccid: Iccid | None
     rollback: bool
+    details: Details | None
     state: State
     doubt: str | None
     outcome: dict[str, object] | None
-    tag_list: bytes | None
     order_id: UUID | None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What it asks of the card, in this order."""
+        return steps_of(self.kind, self.iccid, self.details, rollback=self.rollback)
 
 
 class Doubtful(msgspec.Struct, frozen=True):
@@ -212,6 +230,14 @@ async def end(db: Db, bucket: Bucket, operation: UUID, ending: Ending) -> None:
     followed = await db.fetchval(_END, bucket, operation, state, dict(ending.outcome), happened, dict(ending.told))
     if followed:
         await dependents.follow(db, bucket, operation, ending.state, "device")
+
+
+async def refuse(db: Db, bucket: Bucket, operation: UUID, outcome: Mapping[str, object]) -> bool:
+    """From accepted to failed, before it was ever sealed; False when it isn't accepted."""
+    if await db.fetchval(_REFUSE, bucket, operation, dict(outcome)) is None:
+        return False
+    await dependents.follow(db, bucket, operation, State.FAILED, "worker")
+    return True
 
 
 async def retry(db: Db, bucket: Bucket, operation: UUID, delay: float) -> None:

@@ -1,0 +1,186 @@
+"""Our view of a card follows what it did, step by step, and is set right where the card says otherwise (drift)."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from eim.asn1.sgp32 import EuiccResult, ProfileInfo, ResultSigned
+from eim.domain import drift, inventory
+from eim.domain.drift import Difference
+from eim.domain.euicc import Eim, Profile, ProfileState
+from eim.domain.event import Happening
+from eim.domain.ids import Iccid, format_iccid
+from eim.domain.outcome import Outcome
+from eim.domain.step import (
+    AddEim,
+    ConfigureImmediateEnable,
+    DeleteEim,
+    Enable,
+    GetRat,
+    ListEim,
+    ListProfileInfo,
+    SetDefaultDpAddress,
+    Step,
+    config_of,
+)
+from eim.services import explaining
+from eim.services.visit import Visit
+from eim.store import card_views
+from eim.store import inventory as profiles
+
+_LAST_DELETED: Final = 2  # the code of deleteEim when no eIM is left
+
+
+async def follow(
+    visit: Visit, steps: Sequence[Step], outcome: Outcome, result: ResultSigned, explained: Sequence[Step]
+) -> dict[str, object]:
+    """Bring our view up to date with the steps that went well; what the operation's outcome should tell beside.
+
+    explained  steps in doubt that this card may have executed: a listing that shows them is no drift
+    """
+    told: dict[str, object] = {}
+    for step, ended in zip(steps, outcome.steps, strict=True):
+        if ended.done:
+            element = result.data.results[ended.place] if ended.place is not None else None
+            told |= await _follow(visit, step, element, explained)
+    return told
+
+
+async def _follow(
+    visit: Visit, step: Step, element: EuiccResult | None, explained: Sequence[Step]
+) -> dict[str, object]:
+    if inventory.changes_profiles(step):
+        return await _change(visit, step)
+    match step:
+        case ListProfileInfo() if element is not None:
+            return await _list(visit, step, listed(element), explained)
+        case ListEim() if element is not None and element.eims is not None:
+            await _list_eims(visit, [Eim(*eim) for eim in element.eims], explained)
+        case AddEim():
+            return await _add_eim(visit, step, element)
+        case DeleteEim():
+            await _delete_eim(visit, step, element)
+        case SetDefaultDpAddress():
+            await card_views.learn(visit.db, visit.bucket, visit.eid, {"defaultSmdpAddress": step.address})
+        case ConfigureImmediateEnable():
+            said = {"flag": step.flag, "smdpOid": step.smdp_oid, "smdpAddress": step.smdp_address}
+            await card_views.learn(visit.db, visit.bucket, visit.eid, {"immediateEnable": said})
+        case GetRat() if element is not None:
+            return await _rules(visit, element)
+    return {}
+
+
+async def _change(visit: Visit, step: Step) -> dict[str, object]:
+    before = await profiles.read(visit.db, visit.bucket, visit.eid)
+    used = inventory.enabled(before)
+    await profiles.write(visit.db, visit.bucket, visit.eid, visit.tenant, inventory.after(before, step))
+    return {"disabled": format_iccid(used.iccid)} if isinstance(step, Enable) and used else {}
+
+
+async def _list(
+    visit: Visit, step: ListProfileInfo, found: Sequence[Profile], explained: Sequence[Step]
+) -> dict[str, object]:
+    before = await profiles.read(visit.db, visit.bucket, visit.eid)
+    if not step.is_complete:
+        now = inventory.merge(before, found, step)
+        await profiles.write(visit.db, visit.bucket, visit.eid, visit.tenant, now)
+        return {"profiles": [format_iccid(profile.iccid) for profile in found]}
+    if visit.card.inventory_at is not None:
+        expected: Sequence[Profile] = before
+        for doubtful in explained:
+            if inventory.were_executed(found, [doubtful]):
+                expected = inventory.after(expected, doubtful)
+        await report(visit, drift.of_profiles(expected, found))
+    await profiles.replace(visit.db, visit.bucket, visit.eid, visit.tenant, found)
+    await explaining.by_inventory(visit, before, found)
+    return {}
+
+
+async def _list_eims(visit: Visit, said: Sequence[Eim], explained: Sequence[Step]) -> None:
+    believed = (await card_views.read(visit.db, visit.bucket, visit.eid)).eims
+    if believed is not None:
+        for step in explained:
+            believed = _explain(believed, step, said)
+        await report(visit, drift.of_eims(believed, said))
+    await card_views.list_eims(visit.db, visit.bucket, visit.eid, said)
+
+
+def _explain(believed: Sequence[Eim], step: Step, said: Sequence[Eim]) -> tuple[Eim, ...]:
+    names = {eim.eim_id for eim in said}
+    match step:
+        case AddEim() if (added := _eim(step)).eim_id in names:
+            return (*(eim for eim in believed if eim.eim_id != added.eim_id), added)
+        case DeleteEim() if step.eim_id not in names:
+            return tuple(eim for eim in believed if eim.eim_id != step.eim_id)
+        case _:
+            return tuple(believed)
+
+
+async def _add_eim(visit: Visit, step: AddEim, element: EuiccResult | None) -> dict[str, object]:
+    """The token that the card drew for the new eIM goes to whoever ordered it, who hands it on to that eIM."""
+    added, believed = _eim(step), (await card_views.read(visit.db, visit.bucket, visit.eid)).eims
+    if believed is not None:
+        now = [*(eim for eim in believed if eim.eim_id != added.eim_id), added]
+        await card_views.know_eims(visit.db, visit.bucket, visit.eid, now)
+    token = element.association_token if element is not None else None
+    return {} if token is None else {"tokens": {added.eim_id: token}}
+
+
+async def _delete_eim(visit: Visit, step: DeleteEim, element: EuiccResult | None) -> None:
+    """After its last eIM, or ours, is deleted, no package of ours is executed any more."""
+    believed = (await card_views.read(visit.db, visit.bucket, visit.eid)).eims
+    is_last = element is not None and element.code == _LAST_DELETED
+    if believed is not None or is_last:
+        left = [] if is_last else [eim for eim in believed or () if eim.eim_id != step.eim_id]
+        await card_views.know_eims(visit.db, visit.bucket, visit.eid, left)
+    if is_last or step.eim_id == visit.card.eim_id:
+        await card_views.orphan(visit.db, visit.bucket, visit.eid)
+        await visit.record(Happening.EUICC_ORPHANED, {"eim_id": step.eim_id, "last": is_last})
+        await visit.audit("euicc.orphaned", {"eim_id": step.eim_id, "last": is_last})
+
+
+async def _rules(visit: Visit, element: EuiccResult) -> dict[str, object]:
+    rules = [] if element.rules is None else [rule.said for rule in element.rules]
+    await card_views.learn(visit.db, visit.bucket, visit.eid, {"rat": rules})
+    return {"rat": rules}
+
+
+async def report(visit: Visit, differences: Sequence[Difference]) -> None:
+    """Tell that the card is not as we believed; nothing when there is no difference."""
+    if differences:
+        data = {"differences": [_said(difference) for difference in differences]}
+        await visit.record(Happening.EUICC_DRIFT, data)
+        await visit.audit(Happening.EUICC_DRIFT.text, data)
+
+
+def _said(difference: Difference) -> dict[str, object]:
+    told: dict[str, object] = {
+        "what": difference.what,
+        "believed": difference.believed,
+        "said": difference.said,
+    }
+    return told if difference.which is None else told | {"which": difference.which}
+
+
+def _eim(step: AddEim) -> Eim:
+    config = config_of(step)
+    return Eim(config.eim_id, config.id_type)
+
+
+def listed(element: EuiccResult) -> list[Profile]:
+    """The profiles of a listProfileInfo result."""
+    return [_profile(info, Iccid(info.iccid)) for info in element.profiles or () if info.iccid is not None]
+
+
+def _profile(info: ProfileInfo, iccid: Iccid) -> Profile:
+    return Profile(
+        iccid=iccid,
+        state=ProfileState.ENABLED if info.state == 1 else ProfileState.DISABLED,
+        isdp_aid=info.isdp_aid,
+        nickname=info.nickname,
+        service_provider=info.service_provider,
+        name=info.name,
+        profile_class=info.profile_class,
+        fallback=info.fallback,
+        ppr=info.ppr,
+        fallback_allowed=info.fallback_allowed,
+    )
