@@ -13,10 +13,13 @@ from uuid import uuid4
 import structlog
 
 from eim import credentials, serving
-from eim.config import Config, UnknownEid
+from eim.config import Config, Forward, OrderOf, UnknownEid
+from eim.connectors.rsp import Es9Plus
+from eim.connectors.transport import CallRules, Transport
 from eim.connectors.webhooks import HttpSender, Outgoing
 from eim.domain.identity import Identity
 from eim.domain.ids import DEFAULT_TENANT
+from eim.domain.smdp import Smdp, canonical
 from eim.errors import BadConfiguration, Unavailable
 from eim.keys.checkpoints import keeper
 from eim.keys.renewal import Renewal
@@ -25,6 +28,7 @@ from eim.services.asking import Asking
 from eim.services.courier import DeliveryRules, Joined
 from eim.services.deliverer import Deliverer
 from eim.services.esipa import Esipa
+from eim.services.forwarding import Forwarder, ForwardRules
 from eim.services.horizon import Horizon
 from eim.services.leasing import Leasing
 from eim.services.linking import Linker
@@ -127,16 +131,19 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
     worker = Worker(pool, leasing, Sealer(pool, keys, rules.ahead), Asking(pool), rules)
     linker = Linker(pool, leasing, credentials.checkpoint_signer(config), keeper(config.server.data_dir))
     outgoing = Outgoing(credentials.webhook_reach(config), credentials.webhook_context(config), config.webhooks.timeout)
+    said = config.notifications
+    transport = Transport(credentials.smdp_trust(config), CallRules(said.timeout, said.parallel))
+    forwarder = Forwarder(pool, leasing, Es9Plus(transport), (credentials.roots(config), now), forward_rules(config))
     try:
         if alone:
             await leasing.fence_all()
         await leasing.refresh()
-        async with HttpSender(outgoing) as sender:
+        async with HttpSender(outgoing) as sender, transport:
             joined = Joined(
                 pool, leasing, Horizon(), sender, credentials.data_key(config), now, _delivery_rules(config)
             )
             forgetting = partial(Retention(pool, ages(config)).run, leasing)
-            others = (Sweeper(pool, leasing).run, linker.run, Deliverer(joined).run, forgetting)
+            others = (Sweeper(pool, leasing).run, linker.run, Deliverer(joined).run, forwarder.run, forgetting)
             await _beside(stop.wait(), worker.run, *others)
     finally:
         await _close(pool)
@@ -151,6 +158,19 @@ def ages(config: Config) -> Ages:
 def _delivery_rules(config: Config) -> DeliveryRules:
     patience = timedelta(hours=config.webhooks.patience)
     return DeliveryRules(config.webhooks.parallel, patience=patience, interval=config.worker.poll_interval)
+
+
+def forward_rules(config: Config) -> ForwardRules:
+    """Where notifications may go by the configuration alone, and how."""
+    said = config.notifications
+    return ForwardRules(
+        allowed=tuple(Smdp(address) for text in said.smdps if (address := canonical(text)) is not None),
+        verified_only=said.forward is Forward.VERIFIED,
+        across_hosts=said.order is OrderOf.PROFILE,
+        alarm_after=timedelta(hours=said.alarm_after),
+        longest_pause=timedelta(seconds=said.longest_pause),
+        interval=config.worker.poll_interval,
+    )
 
 
 async def set_up(config: Config, dsn: str) -> Identity:

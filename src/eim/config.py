@@ -254,6 +254,51 @@ class Webhooks(msgspec.Struct, frozen=True):
     ] = 72
 
 
+class Forward(StrEnum):
+    ALL = "all"
+    VERIFIED = "verified"
+
+
+class OrderOf(StrEnum):
+    PROFILE = "profile"
+    PROFILE_AND_ADDRESS = "profile-and-address"
+
+
+class Notifications(msgspec.Struct, frozen=True):
+    """What cards sign for an SM-DP+, and its way there (docs/notifications.md)."""
+
+    smdps: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="SM-DP+ that notifications of every tenant may go to, as `host` or `host:port`, over JSON and "
+            "under the CI roots of `trust.roots`. Others, and other terms, are `eim smdps`."
+        ),
+    ] = ()
+    forward: Annotated[
+        Forward,
+        Meta(description="Whether only what is proven to be the card's goes, or all that isn't proven false."),
+    ] = Forward.ALL
+    order: Annotated[
+        OrderOf,
+        Meta(
+            description="What keeps its order: all notifications about a profile of a card, or those for each address "
+            "apart, so that one server's silence never delays another's."
+        ),
+    ] = OrderOf.PROFILE
+    trust: Annotated[
+        tuple[Path, ...],
+        Meta(description="PEM files with root certificates of SM-DP+ under `web`, beside those this machine trusts."),
+    ] = ()
+    timeout: Annotated[Seconds, Meta(description="Seconds within which an SM-DP+ must have answered.")] = 30.0
+    parallel: Annotated[int, Meta(ge=1, le=128, description="How many calls to one SM-DP+ are made at once.")] = 8
+    longest_pause: Annotated[
+        Seconds, Meta(description="Seconds that the wait between two tries of a notification grows to at most.")
+    ] = 3600.0
+    alarm_after: Annotated[
+        int, Meta(ge=1, le=8760, description="Hours after which a notification that is still here is an alarm.")
+    ] = 24
+
+
 Days = Annotated[int, Meta(ge=7, le=36_500)]
 
 
@@ -265,7 +310,7 @@ class Retention(msgspec.Struct, frozen=True):
     packages: Annotated[
         Days, Meta(description="The octets of packages whose operation has ended; counter and digest are kept.")
     ] = 90
-    notifications: Annotated[Days, Meta(description="Notifications that were delivered.")] = 400
+    notifications: Annotated[Days, Meta(description="Notifications that were delivered or given up.")] = 400
     strays: Annotated[Days, Meta(description="Messages that name nobody.")] = 30
 
 
@@ -307,6 +352,7 @@ class Config(msgspec.Struct, frozen=True):
     operator: Operator = Operator()
     worker: Worker = Worker()
     webhooks: Webhooks = Webhooks()
+    notifications: Notifications = Notifications()
     retention: Retention = Retention()
     trust: Trust = Trust()
     identity: Identity = Identity()

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from eim.config import Config, Device, Operator
 from eim.domain.identity import identity_faults, is_address, is_host
+from eim.domain.smdp import canonical
 
 Conflict: TypeAlias = tuple[str, str]
 
@@ -18,6 +19,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     yield from _ports(config)
     yield from _names(config)
     yield from _networks(config)
+    yield from _smdps(config)
     identity = config.identity
     for name, text in identity_faults(identity.eim_id, identity.eim_id_type, identity.fqdn):
         yield f"identity.{name}", text
@@ -57,6 +59,12 @@ def _networks(config: Config) -> Iterator[Conflict]:
             ipaddress.ip_network(text)
         except ValueError:
             yield "webhooks.allow_networks", f"{text!r} is no network: write an address with its length, as 10.1.0.0/16"
+
+
+def _smdps(config: Config) -> Iterator[Conflict]:
+    for text in config.notifications.smdps:
+        if canonical(text) is None:
+            yield "notifications.smdps", f"{text!r} names no SM-DP+: write host or host:port, without https://"
 
 
 def _names(config: Config) -> Iterator[Conflict]:

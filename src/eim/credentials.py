@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from eim.config import Config, Device, TlsSuites, TlsVersion
+from eim.connectors.transport import Trusting
 from eim.domain.identity import EimIdType, Identity, IdentityWish, is_host, split_host
+from eim.domain.smdp import RootsOf
 from eim.domain.webhook import Reach
 from eim.errors import BadConfiguration
 from eim.keys import checkpoints
@@ -17,8 +19,9 @@ from eim.keys.export import TlsTrust, export
 from eim.keys.files import KeyStore, Signer
 from eim.keys.identity import ensure_identity
 from eim.keys.roots import read_roots
-from eim.keys.tls import Suites, TlsFiles, configured_pair, make_ca_and_leaf, server_context
-from eim.protocol.trust import Roots
+from eim.keys.tls import Suites, TlsFiles, configured_pair, make_ca_and_leaf, server_context, smdp_context
+from eim.protocol.ecdsa import Curve
+from eim.protocol.trust import Roots, check_smdp_tls
 from eim.services.identities import Blobs, no_blobs
 from eim.store.identities import Listed
 
@@ -132,3 +135,21 @@ def webhook_context(config: Config) -> ssl.SSLContext:
         except OSError:  # ssl.SSLError is one
             raise BadConfiguration(f"webhooks.trust: {path} can't be read as PEM certificates") from None
     return context
+
+
+def smdp_trust(config: Config) -> dict[str, Trusting]:
+    """How SM-DP+ are known, by the name of whose roots. Raises BadConfiguration."""
+    web = ssl.create_default_context()
+    web.minimum_version = ssl.TLSVersion.TLSv1_2
+    web.hostname_checks_common_name = False
+    for path in config.notifications.trust:
+        try:
+            web.load_verify_locations(path)
+        except OSError:  # ssl.SSLError is one
+            raise BadConfiguration(f"notifications.trust: {path} can't be read as PEM certificates") from None
+    found = roots(config)
+    return {
+        RootsOf.GSMA.value: Trusting(smdp_context(found, Curve.P256), check_smdp_tls),
+        RootsOf.GSMA_BRAINPOOL.value: Trusting(smdp_context(found, Curve.BRAINPOOL), check_smdp_tls),
+        RootsOf.WEB.value: Trusting(web),
+    }

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from eim.connectors.webhooks import HttpSender, Outgoing, Resolve
+from eim.connectors.transport import Resolve
+from eim.connectors.webhooks import HttpSender, Outgoing
 from eim.domain.webhook import Reach, Target, check_url
 from eim.errors import InvalidRequest
 from eim.keys.tls import make_ca_and_leaf

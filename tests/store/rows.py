@@ -33,6 +33,10 @@ _OF_TENANT: Final = (
 )
 _OF_WEBHOOK: Final = (
     (
+        "INSERT INTO smdps (id, tenant, address, binding, roots, networks, protocol) "
+        "VALUES (gen_random_uuid(), $1, 'smdp.example.com', 'json', 'gsma', '{}', '2.1.0')"
+    ),
+    (
         "INSERT INTO webhooks (id, tenant, url, types, tags, secrets, start) "
         "VALUES ('00000000-0000-0000-0000-000000000008', $1, 'https://example.com', '{}', '{}', '\\x00', 0)"
     ),

@@ -16,7 +16,7 @@ _OF_AN_EUICC = {"packages", "requests"}  # no tenant of their own: their eUICC's
 _GUARDED = {
     *("tenants", "identities", "tokens", "requests_seen", "orders", "euiccs", "profiles", "operations", "packages"),
     *("mailbox", "results", "notifications", "requests", "events", "audit", "traces"),
-    *("webhooks", "webhook_dead_letters", "departed", "euicc_tags", "imports", "import_problems"),
+    *("webhooks", "webhook_dead_letters", "departed", "euicc_tags", "imports", "import_problems", "smdps"),
     *("denials", "denial_rounds"),
 }
 

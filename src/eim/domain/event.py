@@ -69,6 +69,10 @@ class Happening(Enum):
     NOTIFICATION_STORED = ("notification.stored", 1, "A notification for an SM-DP+ came and is kept.")
     DENIAL_ADDED = ("denial.added", 1, "An operator put a card, a certificate or a maker on the deny-list.")
     DENIAL_LIFTED = ("denial.lifted", 1, "An operator took a denial back.")
+    NOTIFICATION_DELIVERED = ("notification.delivered", 1, "Its SM-DP+ took a notification.")
+    NOTIFICATION_HELD = ("notification.held", 1, "A notification may not go, or not yet; `reason` says why.")
+    NOTIFICATION_DELAYED = ("notification.delayed", 1, "Alarm: a notification is here for too long; it is still tried.")
+    NOTIFICATION_GIVEN_UP = ("notification.given_up", 1, "An operator gave a notification up; it goes nowhere.")
     WEBHOOK_TESTED = ("webhook.tested", 1, "A test delivery was asked for; it goes to that webhook only.")
     WEBHOOK_DISABLED = ("webhook.disabled", 1, "A webhook failed for too long, or answered 410, and was switched off.")
 

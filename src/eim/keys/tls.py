@@ -21,6 +21,7 @@ from eim.keys.disk import exists, make_private_folder, read, write_once, write_o
 from eim.keys.files import generate, parse_private_key, private_pem, refuse_published
 from eim.protocol.ecdsa import Curve
 from eim.protocol.published_keys import Mode
+from eim.protocol.trust import Roots
 
 _GCM: Final = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"
 
@@ -117,6 +118,24 @@ def _first(content: bytes, path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificates(content)[0]
     except ValueError:
         raise KeyUnusable(f"{path} is no PEM certificate: write it as one, the server's own first") from None
+
+
+def smdp_context(roots: Roots, curve: Curve) -> ssl.SSLContext:
+    """The TLS context for calls to an SM-DP+ whose certificate leads to a GSMA CI (SGP.22 section 2.6.6).
+
+    roots  anchors of the chain; none are trusted when there are none
+    curve  of its certificate: OpenSSL has to offer brainpoolP256r1 itself, which TLS 1.3 doesn't have
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and name
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    context.set_ciphers(_GCM)
+    if curve is Curve.BRAINPOOL:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ecdh_curve("brainpoolP256r1")
+    if roots.certificates:
+        context.load_verify_locations(cadata=b"".join(root.der for root in roots.certificates))
+    return context
 
 
 def server_context(files: TlsFiles, suites: Suites, minimum: ssl.TLSVersion) -> ssl.SSLContext:

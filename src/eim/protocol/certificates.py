@@ -27,6 +27,7 @@ class Who(StrEnum):
     CI = "ci"
     EUM = "eum"
     EUICC = "euicc"
+    SMDP = "smdp"  # its TLS server, CERT.DP.TLS
 
 
 class Fault(StrEnum):
@@ -94,7 +95,7 @@ def refusal(who: Who, fault: Fault, text: str) -> UntrustedCertificate:
     return UntrustedCertificate(f"the certificate of the {_SPOKEN[who]} {text}", f"{who}-{fault}")
 
 
-_SPOKEN: Final = {Who.CI: "CI", Who.EUM: "EUM", Who.EUICC: "eUICC"}
+_SPOKEN: Final = {Who.CI: "CI", Who.EUM: "EUM", Who.EUICC: "eUICC", Who.SMDP: "SM-DP+"}
 
 
 def parse(der: bytes, who: Who) -> Certificate:

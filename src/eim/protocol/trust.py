@@ -28,6 +28,7 @@ from eim.protocol.ecdsa import PublicKey, verify_der
 _ECDSA_WITH_SHA256: Final = "1.2.840.10045.4.3.2"
 _ROLES: Final = "2.23.146.1.2.1"  # id-rspRole
 _ROLE: Final = {Who.CI: f"{_ROLES}.0", Who.EUICC: f"{_ROLES}.1", Who.EUM: f"{_ROLES}.2"}
+_DP_TLS: Final = f"{_ROLES}.3"
 # The extensions that a rule below judges, and subjectAltName, which names without restricting.
 _JUDGED: Final = frozenset(
     {
@@ -91,6 +92,24 @@ def check_chain(euicc: bytes, eum: bytes, roots: Roots, at: datetime) -> Trusted
     _check_dates(euicc_certificate, Who.EUICC, at)
     eid = _certified_eid(euicc_certificate, permitted)
     return TrustedEuicc(eid, euicc_certificate.public_key, root.subject_key_id or b"")
+
+
+def check_smdp_tls(der: bytes) -> None:
+    """Judge what CERT.DP.TLS says of itself: curve, signature algorithm, key usage, role (SGP.22 section 4.5.2.1).
+
+    Its chain, dates and names are TLS's to check, before. Raises UntrustedCertificate. Under sub-CAs the role has
+    further arcs behind it (variants A, B and C).
+    """
+    leaf = parse(der, Who.SMDP)
+    if leaf.signature_algorithm != _ECDSA_WITH_SHA256:
+        raise refusal(Who.SMDP, Fault.SIGNATURE_ALGORITHM, "is not signed by ecdsa-with-SHA256")
+    if leaf.ca:
+        raise refusal(Who.SMDP, Fault.BASIC_CONSTRAINTS, "is that of a CA")
+    if not leaf.digital_signature or leaf.key_cert_sign:
+        raise refusal(Who.SMDP, Fault.KEY_USAGE, "is not for signatures over data alone")
+    roles = leaf.policies.oids if leaf.policies else frozenset()
+    if not any(oid == _DP_TLS or oid.startswith(f"{_DP_TLS}.") for oid in roles):
+        raise refusal(Who.SMDP, Fault.ROLE, "is not for the TLS of an SM-DP+")
 
 
 def eid_in_certificate(der: bytes) -> Eid | None:

@@ -15,7 +15,7 @@ from eim.domain.outcome import Outcome, data_error
 from eim.errors import UntrustedCertificate
 from eim.protocol import trust
 from eim.protocol.trust import Roots
-from eim.services import applying, ecalls, explaining, settling
+from eim.services import applying, certifying, ecalls, explaining, settling
 from eim.services.notifications import keep_listed
 from eim.services.visit import Visit
 from eim.store import associations, mailbox, packages, requests, results, work
@@ -40,7 +40,8 @@ async def take_data(visit: Visit, response: DataResponse, roots: Roots) -> None:
     await _store(visit, "data", response.raw, package)
     if package is not None and await _is_awaited(visit, package):
         await ecalls.over(visit)
-        await _certify(visit, data, roots)
+        if data.euicc_certificate is not None and data.eum_certificate is not None:
+            await certifying.certify(visit, (data.euicc_certificate, data.eum_certificate), roots)
         await _introduce(visit, data, package)
         await _answered(visit, package, Outcome(State.DONE, "ok"))
         if visit.card.public_key is None and await results.unverified(visit.db, visit.bucket, visit.eid):
@@ -48,7 +49,7 @@ async def take_data(visit: Visit, response: DataResponse, roots: Roots) -> None:
     for result in data.results:
         await settling.settle(visit, result)
     for octets in data.notifications:
-        visit.acknowledge(await keep_listed(visit, octets))
+        visit.acknowledge(await keep_listed(visit, octets, roots))
     for octets in data.unreadable:
         await settling.keep_unreadable(visit, octets)
 
@@ -153,29 +154,6 @@ async def _answered(visit: Visit, package: Package, outcome: Outcome) -> None:
         await applying.end(visit, asked, outcome, {})
     if package.state == "head":
         await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
-
-
-async def _certify(visit: Visit, data: IpaEuiccData, roots: Roots) -> None:
-    """Check the chain and keep it. Another key for an EID we know is an alarm, not an update."""
-    if data.euicc_certificate is None or data.eum_certificate is None:
-        return
-    try:
-        trusted = trust.check_chain(data.euicc_certificate, data.eum_certificate, roots, visit.now)
-    except UntrustedCertificate as refusal:
-        await visit.record(Happening.CERTIFICATE_REFUSED, {"why": str(refusal)})
-        return
-    key = trusted.public_key
-    if trusted.eid != visit.eid:
-        await visit.record(Happening.CERTIFICATE_REFUSED, {"why": "it is of another EID"})
-    elif visit.card.public_key is None:
-        chain = (data.euicc_certificate, data.eum_certificate)
-        known = (key.curve.value, key.point)
-        await associations.certify(visit.db, visit.bucket, visit.eid, chain, known, trusted.ci_key_id)
-        visit.card = msgspec.structs.replace(visit.card, curve=key.curve.value, public_key=key.point)
-        await visit.audit("euicc.certified", {"ci": trusted.ci_key_id.hex()})
-        await settling.settle_unverified(visit)
-    elif visit.card.public_key != key.point:
-        await visit.record(Happening.EUICC_KEY_CHANGED, {"why": "a certificate with another key came for a known EID"})
 
 
 async def _introduce(visit: Visit, data: IpaEuiccData, package: Package) -> None:

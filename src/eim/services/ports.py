@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from eim.domain.smdp import Smdp
 from eim.domain.webhook import Target
 
 Clock = Callable[[], datetime]  # aware, UTC
@@ -40,11 +41,12 @@ class Cipher(Protocol):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What became of a delivery. `failure` is a few words without anything the receiver sent; None: it was taken."""
+    """What became of a delivery. `failure` is a few words without anything the other side sent; None: it was taken."""
 
     failure: str | None
     status: int | None = None  # None: no answer came
     retry_after: float | None = None  # seconds that the receiver asks for
+    tried: bool = True  # False: who fails time after time was left alone
 
 
 class Sender(Protocol):
@@ -52,4 +54,16 @@ class Sender(Protocol):
 
     async def send(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answered:
         """POST once, without following redirects; every failure is an answer."""
+        ...
+
+
+class Es9(Protocol):
+    """Calls SM-DP+ servers."""
+
+    def room(self, smdp: Smdp) -> int:
+        """How many calls to it make sense now; 0 while it is left alone."""
+        ...
+
+    async def handle_notification(self, smdp: Smdp, octets: bytes) -> Answered:
+        """Give it one PendingNotification TLV as it is. Safe to repeat; every failure is an answer."""
         ...

@@ -83,7 +83,7 @@ class Results:
                 await self._keep_stray(db, source, notified.raw)
                 return
             visit = Visit(db, owner, card, self._clock(), source.polled)
-            await notifications.keep(visit, notified.notification.raw)
+            await notifications.keep(visit, notified.notification.raw, self._roots)
             await requests.hint(db, visit.bucket)
         await self._trace(visit, source, notified.raw, None)
 
@@ -107,7 +107,7 @@ class Results:
             await settling.keep_unreadable(visit, octets)
         keep = notifications.keep_listed if provided.wants_answer else notifications.keep  # 204 would acknowledge all
         for octets in provided.notifications:
-            visit.acknowledge(await keep(visit, octets))
+            visit.acknowledge(await keep(visit, octets, self._roots))
 
     async def _trace(self, visit: Visit, source: Source, asked: bytes, answer: bytes | None) -> None:
         if visit.card.traced:
@@ -176,6 +176,8 @@ async def _keep_trigger(visit: Visit, trigger: TriggerResult) -> None:
         await visit.record(Happening.DOWNLOAD_REPORTED, {"reason": reason})
         if trigger.reason == ecalls.ACTIVE and visit.on_polling_connection:
             await ecalls.note(visit)
+        if trigger.installation is not None:
+            await notifications.note_copy(visit, trigger.installation)
 
 
 def _owner_of(notified: Notified, source: Source) -> tuple[Bucket, Eid] | None:

@@ -1,11 +1,11 @@
-"""What cards sent back, as it came: tables `results`, `notifications`, `strays`."""
+"""What cards sent back, as it came: tables `results`, `strays`."""
 
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
-from eim.domain.ids import Bucket, Eid, Iccid, TenantId
+from eim.domain.ids import Bucket, Eid, TenantId
 from eim.store import Db
 
 _FIND: Final = "SELECT id, verdict FROM results WHERE bucket = $1 AND eid = $2 AND digest = $3"
@@ -29,19 +29,10 @@ _RECENT_UNPROVEN: Final = """
        AND (verdict IN ('refused', 'foreign', 'unverified')
             OR verdict = 'unsigned' AND kind NOT IN ('data', 'dataError'))
 """
-_RECENT_NOTIFICATIONS: Final = """
-    SELECT count(*) FROM notifications WHERE bucket = $1 AND eid = $2 AND received_at > now() - interval '1 hour'
-"""
 _OVERTAKEN: Final = """
     SELECT EXISTS (SELECT 1 FROM results
                     WHERE bucket = $1 AND eid = $2 AND counter > $3 AND kind = 'result'
                       AND verdict IN ('verified', 'unverifiable'))
-"""
-_NOTIFICATION: Final = """
-    INSERT INTO notifications (bucket, id, eid, tenant, digest, octets, seq_number, event, address, iccid)
-    VALUES ($1, gen_random_uuid(), $2, $3, $4, $5, $6, $7, $8, $9)
-    ON CONFLICT (bucket, eid, digest) DO NOTHING
-    RETURNING id
 """
 # Bounded: when the table is full the oldest strays make room, so a flood can't fill the disk.
 _STRAY: Final = """
@@ -70,15 +61,6 @@ class Stored(msgspec.Struct, frozen=True):
     coding: str | None = None
     late: bool = False
     note: str | None = None
-
-
-class StoredNotification(msgspec.Struct, frozen=True):
-    digest: bytes
-    octets: bytes
-    seq_number: int | None
-    event: str | None
-    address: str | None
-    iccid: Iccid | None
 
 
 async def verdict_of(db: Db, bucket: Bucket, eid: Eid, digest: bytes) -> str | None:
@@ -119,11 +101,6 @@ async def unverified(db: Db, bucket: Bucket, eid: Eid) -> list[bytes]:
     return [bytes(row["octets"]) for row in await db.fetch(_UNVERIFIED, bucket, eid)]
 
 
-async def notifications_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
-    """How many notifications were stored for this EID in the last hour."""
-    return int(await db.fetchval(_RECENT_NOTIFICATIONS, bucket, eid))
-
-
 async def unproven_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
     """How many unsigned errors and unreadable messages this EID had in the last hour: anybody can send them."""
     return int(await db.fetchval(_RECENT_UNPROVEN, bucket, eid))
@@ -132,25 +109,6 @@ async def unproven_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
 async def was_overtaken(db: Db, bucket: Bucket, eid: Eid, counter: int) -> bool:
     """Whether a result of a package with a higher counter is known: the card executed that one later."""
     return bool(await db.fetchval(_OVERTAKEN, bucket, eid, counter))
-
-
-async def insert_notification(
-    db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, notification: StoredNotification
-) -> UUID | None:
-    """Keep a notification for its SM-DP+; None when the same octets are kept already."""
-    stored: UUID | None = await db.fetchval(
-        _NOTIFICATION,
-        bucket,
-        eid,
-        tenant,
-        notification.digest,
-        notification.octets,
-        notification.seq_number,
-        notification.event,
-        notification.address,
-        notification.iccid,
-    )
-    return stored
 
 
 async def keep_stray(db: Db, source: str, digest: bytes, octets: bytes, limit: int) -> None:

@@ -55,9 +55,9 @@ _PAGE: Final = """
       WHERE r.bucket = $1 AND r.eid = $2 AND r.tenant = $3 AND (r.received_at, 4, r.id) < ($5, $6, $7)
       ORDER BY r.received_at DESC, r.id DESC LIMIT $8)
     UNION ALL
-    (SELECT n.received_at, 5, n.id, 'notification', 'notification.' || n.state,
-            jsonb_build_object('event', n.event, 'seq', n.seq_number, 'address', n.address,
-                               'iccid', encode(n.iccid, 'hex'))
+    (SELECT n.received_at, 5, n.id, 'notification', 'notification.stored',
+            jsonb_build_object('notification', n.id, 'event', n.event, 'seq', n.seq_number, 'address', n.address,
+                               'iccid', encode(n.iccid, 'hex'), 'verdict', n.verdict, 'state', n.state)
        FROM notifications n
       WHERE n.bucket = $1 AND n.eid = $2 AND n.tenant = $3 AND (n.received_at, 5, n.id) < ($5, $6, $7)
       ORDER BY n.received_at DESC, n.id DESC LIMIT $8)
