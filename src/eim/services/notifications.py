@@ -15,7 +15,7 @@ from eim.domain.euicc import Profile, ProfileState
 from eim.domain.event import Happening
 from eim.domain.ids import Iccid
 from eim.domain.notification import Verdict
-from eim.domain.operation import Kind
+from eim.domain.step import Delete, Disable, Enable
 from eim.errors import Flooded, Malformed
 from eim.protocol import notices
 from eim.protocol.ecdsa import Curve, PublicKey
@@ -28,7 +28,7 @@ from eim.store.notifications import Taken
 from eim.store.requests import Ask
 
 _AN_HOUR: Final = 500  # notifications of one EID; a card makes a few for each profile change
-_KIND: Final = {"enable": Kind.ENABLE, "disable": Kind.DISABLE, "delete": Kind.DELETE}
+_STEP: Final[dict[str, type[Enable | Disable | Delete]]] = {"enable": Enable, "disable": Disable, "delete": Delete}
 _STATE_AFTER: Final = {"enable": ProfileState.ENABLED, "disable": ProfileState.DISABLED}
 
 
@@ -121,9 +121,9 @@ async def _learn(visit: Visit, notification: PendingNotification, verdict: Verdi
     known = await profiles.read(visit.db, visit.bucket, visit.eid)
     if not _contradicts(known, notification.event, iccid):
         return
-    kind, seq = _KIND.get(notification.event), notification.seq_number
-    if verdict is Verdict.VERIFIED and kind is not None and seq is not None and _is_news(visit, seq):
-        now = inventory.after(known, kind, iccid)
+    step, seq = _STEP.get(notification.event), notification.seq_number
+    if verdict is Verdict.VERIFIED and step is not None and seq is not None and _is_news(visit, seq):
+        now = inventory.after(known, step(iccid))
         await profiles.write(visit.db, visit.bucket, visit.eid, visit.tenant, now)
         await associations.raise_seq(visit.db, visit.bucket, visit.eid, seq)
         visit.card = msgspec.structs.replace(visit.card, highest_seq=seq)
