@@ -22,7 +22,9 @@ ROUNDS: Final = Counter(
     ["lane", "ended"],
     registry=REGISTRY,
 )
-SEALED: Final = Counter("eim_packages_sealed_total", "Packages sealed, by lane.", ["lane"], registry=REGISTRY)
+SEALED: Final = Counter(
+    "eim_sealed_total", "eUICCs that a batch sealed packages for, by lane.", ["lane"], registry=REGISTRY
+)
 SEALING: Final = Histogram(
     "eim_seal_batch_seconds",
     "Seconds that one batch took to be sealed, its commit included, by lane.",

@@ -14,6 +14,7 @@ from eim.domain.ids import Eid, bucket_of
 from eim.domain.operation import Kind
 from eim.errors import Conflict, Unavailable
 from eim.protocol.esipa import NO_PACKAGE
+from eim.services import worker
 from eim.services.tokens import SETUP
 from eim.sim import messages
 from eim.sim.euicc import VirtualEuicc
@@ -90,7 +91,7 @@ class Everybody:
         await asyncio.sleep(self._chance.uniform(0, 0.05))
 
     async def worker(self) -> None:
-        await self._rig.worker._round_or_wait()
+        await worker._survive("all", self._rig.worker.round, self._rig.leasing.refresh)
         await asyncio.sleep(0)
 
     async def until(self, stop: asyncio.Event, deed: Callable[[], Awaitable[None]]) -> None:

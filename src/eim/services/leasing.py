@@ -81,6 +81,10 @@ class Leasing:
     def holder(self) -> UUID:
         return self._holder
 
+    def holds(self, bucket: Bucket) -> bool:
+        """Whether `bucket` is ours, as far as we know."""
+        return bucket in self._held
+
     @contextmanager
     def round(self) -> Iterator[Sequence[Bucket]]:
         """The buckets of a round: none of them is given up on purpose before it ends."""

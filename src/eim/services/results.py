@@ -69,7 +69,7 @@ class Results:
             await _learn_proven(visit, provided)
             if provided.speaks is Speaks.V1_0_1 and visit.card.speaks is Speaks.V1_0_1:
                 await introductions.ask_in_its_own_words(visit)
-            await requests.hint(db, visit.bucket)
+            await requests.hint(db, visit.bucket, visit.eid)
             answer = acknowledgement(visit.acknowledged, visit.speaks)
         await self._trace(visit, source, provided.raw, answer if provided.wants_answer else None)
         return answer

@@ -13,7 +13,7 @@ from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TransactionId, format_eid, transaction_of
 from eim.domain.operation import SIGNED, Priority, State
 from eim.domain.step import DataRequest, refuse_unspoken
-from eim.errors import NotInVersion
+from eim.errors import KeyUnusable, NotInVersion
 from eim.protocol import esep, steps
 from eim.services.holding import Hold
 from eim.services.ports import Keys, Signer
@@ -97,6 +97,14 @@ class Sealer:
                 await packages.insert(db, made)
                 await mailbox.raise_heads(db, sorted({(s.bucket, s.eid) for s in made}))
         return len(overtaken) + len(refused) + len(allocated)
+
+    def can_sign(self, key_name: str) -> bool:
+        """Whether this key can be used."""
+        try:
+            self._keys.load(key_name)
+        except KeyUnusable:
+            return False
+        return True
 
     async def _plans(self, db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> list[Plan]:
         opened = await work.open_operations(db, eids)

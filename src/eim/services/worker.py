@@ -1,6 +1,7 @@
 """The worker role: in rounds, it serves requests, ends what is past its time, and seals what is due (design 3.6)."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -9,19 +10,26 @@ import asyncpg
 import msgspec
 import structlog
 
-from eim.domain.ids import Bucket, Eid, format_eid
-from eim.errors import Contended, EimError, LeaseLost, Unavailable
+from eim import instruments
+from eim.domain.ids import Bucket, Eid, IdentityId, format_eid
+from eim.errors import Contended, EimError, KeyUnusable, LeaseLost, Unavailable
 from eim.services.asking import Asking
+from eim.services.lanes import Lane, LaneRules
 from eim.services.leasing import Leasing
 from eim.services.sealing import Sealer
-from eim.store import Db, requests, work
+from eim.store import Db, due, requests, work
 from eim.store.connect import Pool, acquire, transaction
+from eim.store.due import Due
 
 _CHANNEL: Final = "eim_work"
 _LEASES: Final = "eim_leases"
 _REQUESTS_A_ROUND: Final = 200
 _LISTEN_AGAIN: Final = 2.0  # seconds
 _AFTER_FAULT: Final = 60.0  # seconds that an eUICC which can't be sealed is left alone
+_COALESCE: Final = 0.02  # seconds between two rounds that hints wake: many hints are one round
+_SLOWER: Final = 16  # times that a signature on brainpoolP256r1 costs more, about: its batches are that much smaller
+_CHORES: Final = "chores"
+_SLOW_AGAIN: Final = 5.0  # seconds between looks for a first identity on brainpoolP256r1
 
 _log = structlog.get_logger()
 
@@ -35,7 +43,7 @@ class WorkerRules(msgspec.Struct, frozen=True):
 
 
 class Worker:
-    """Guards the loop and its alarm clock. Everything it does can be repeated, and is refused without its lease."""
+    """Guards the loops and their alarm clocks. Everything it does can be repeated, and is refused without its lease."""
 
     def __init__(self, pool: Pool, leasing: Leasing, sealer: Sealer, asking: Asking, rules: WorkerRules) -> None:
         self._pool = pool
@@ -43,36 +51,73 @@ class Worker:
         self._sealer = sealer
         self._asking = asking
         self._rules = rules
-        self._hinted = asyncio.Event()
+        few = max(rules.batch // _SLOWER, 1)
+        self._fast = Lane(LaneRules("P-256", slow=False, batch=rules.batch, ahead=rules.ahead))
+        self._slow = Lane(LaneRules("brainpoolP256r1", slow=True, batch=few, ahead=rules.ahead))
+        self._any_slow, self._slow_asked = False, -_SLOW_AGAIN
+        self._alarms = {name: asyncio.Event() for name in (_CHORES, self._fast.rules.name, self._slow.rules.name)}
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled: the chores and each lane for themselves, so that none waits for another."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._leasing.run())
             group.create_task(self._listen())
-            while True:
-                self._hinted.clear()
-                if not await self._round_or_wait():
-                    await self._rest()
+            group.create_task(self._repeat(_CHORES, self._do_chores))
+            group.create_task(self._repeat(self._fast.rules.name, self._seal_fast))
+            group.create_task(self._repeat(self._slow.rules.name, self._seal_slow))
 
     async def round(self) -> int:
-        """One round; how much it did. 0: there was nothing to do."""
-        with self._leasing.round() as buckets:
-            return await self._round(buckets)
+        """One round of all; how much it did. 0: there was nothing to do."""
+        return await self._do_chores() + await self._seal_fast() + await self._seal_slow()
 
-    async def _round(self, buckets: Sequence[Bucket]) -> int:
-        async with acquire(self._pool) as db:
-            asked = await requests.due(db, buckets, _REQUESTS_A_ROUND)
-            expiring = await work.expiring(db, buckets, _REQUESTS_A_ROUND)
+    async def _repeat(self, name: str, deed: Callable[[], Awaitable[int]]) -> None:
+        alarm = self._alarms[name]
+        while True:
+            alarm.clear()
+            if not await _survive(name, deed, self._leasing.refresh):
+                await self._rest(alarm)
+
+    async def _do_chores(self) -> int:
+        """Serve requests and end what is past its time."""
         served = 0
-        for request in asked:
-            served += await self._alone(request.eid, self._asking.serve(request, self._leasing.hold))
-        for each in expiring:
-            served += await self._alone(each.eid, self._asking.expire(each, self._leasing.hold))
-        async with acquire(self._pool) as db:
-            due = await work.due(db, buckets, self._rules.ahead, self._rules.batch)
-        sealed = await self._seal(due) if due else 0
-        return served + sealed
+        with self._leasing.round() as buckets:
+            async with acquire(self._pool) as db:
+                asked = await requests.due(db, buckets, _REQUESTS_A_ROUND)
+                expiring = await work.expiring(db, buckets, _REQUESTS_A_ROUND)
+            for request in asked:
+                served += await self._alone(request.eid, self._asking.serve(request, self._leasing.hold))
+                self._hint(request.bucket, request.eid)
+            for each in expiring:
+                served += await self._alone(each.eid, self._asking.expire(each, self._leasing.hold))
+                self._hint(each.bucket, each.eid)
+        return served
+
+    async def _seal_fast(self) -> int:
+        return await self._seal_next(self._fast)
+
+    async def _seal_slow(self) -> int:
+        """Nothing is asked for a lane that nobody is in."""
+        if not self._any_slow:
+            if time.monotonic() - self._slow_asked < _SLOW_AGAIN:
+                return 0
+            async with acquire(self._pool) as db:
+                self._any_slow = await due.any_slow(db)
+            self._slow_asked = time.monotonic()
+        return await self._seal_next(self._slow) if self._any_slow else 0
+
+    async def _seal_next(self, lane: Lane) -> int:
+        """Seal one batch."""
+        with self._leasing.round() as buckets:
+            async with acquire(self._pool) as db:
+                batch = await lane.next(db, buckets)
+            if not batch:
+                return 0
+            faults = lane.faults
+            with instruments.SEALING.labels(lane.rules.name).time():
+                sealed = await self._seal(batch, lane)
+            lane.note(batch)
+        instruments.SEALED.labels(lane.rules.name).inc(sealed)
+        return sealed or lane.faults - faults
 
     async def _alone(self, eid: Eid, deed: Awaitable[None]) -> int:
         """Do one thing for one eUICC; 0 when it can't be done, which must not hold up the others."""
@@ -85,32 +130,60 @@ class Worker:
             return 0
         return 1
 
-    async def _seal(self, due: Sequence[tuple[Bucket, Eid]]) -> int:
-        """Seal a batch; when it can't be, one by one, so that a bad one does not hold up the others."""
+    async def _seal(self, batch: Sequence[Due], lane: Lane) -> int:
+        """Seal a batch; when it can't be, its halves, so that a bad one is found and does not hold up the others."""
         try:
-            return await self._sealer.seal(sorted(due), self._leasing.hold)
+            return await self._sealer.seal(sorted({(each.bucket, each.eid) for each in batch}), self._leasing.hold)
         except (LeaseLost, Unavailable):
             raise
         except (EimError, ValueError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
-            if len(due) == 1:
-                await self._leave_alone(*due[0], error)
+            if isinstance(error, KeyUnusable) and (keyless := await self._keyless(batch)):
+                _log.error("worker.no_key", identities=sorted(keyless), why=str(error))
+                lane.mute(keyless)
+                others = [each for each in batch if each.identity not in keyless]
+                return await self._seal(others, lane) if others else 0
+            if len(batch) == 1:
+                await self._leave_alone(batch[0], error, lane)
                 return 0
-            return sum([await self._seal([one]) for one in due])
+            middle = len(batch) // 2
+            return await self._seal(batch[:middle], lane) + await self._seal(batch[middle:], lane)
 
-    async def _leave_alone(self, bucket: Bucket, eid: Eid, error: Exception) -> None:
-        _log.error("worker.cannot_seal", eid=format_eid(eid), why=str(error))
+    async def _keyless(self, batch: Sequence[Due]) -> set[IdentityId]:
+        """The identities of `batch` whose key can't be used: then no eUICC is to blame."""
+        found = set()
+        for identity in {each.identity for each in batch}:
+            async with acquire(self._pool) as db:
+                name = await due.key_name(db, identity)
+            if not self._sealer.can_sign(name):
+                found.add(identity)
+        return found
+
+    async def _leave_alone(self, bad: Due, error: Exception, lane: Lane) -> None:
+        _log.error("worker.cannot_seal", eid=format_eid(bad.eid), why=str(error))
+        lane.faults += 1
+        instruments.SEAL_FAULTS.labels(lane.rules.name).inc()
         async with transaction(self._pool) as db:
-            await work.postpone(db, bucket, eid, _AFTER_FAULT)
+            await work.postpone(db, bad.bucket, bad.eid, _AFTER_FAULT)
 
-    async def _round_or_wait(self) -> int:
-        return await _survive(self.round, self._leasing.refresh)
-
-    async def _rest(self) -> None:
-        try:
+    async def _rest(self, alarm: asyncio.Event) -> None:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._rules.interval):
-                await self._hinted.wait()
-        except TimeoutError:
-            pass
+                await alarm.wait()
+                await asyncio.sleep(_COALESCE)
+
+    def _hint(self, bucket: Bucket, eid: Eid | None) -> None:
+        """Wake all loops; at the named eUICC they look first."""
+        if eid is not None:
+            for lane in (self._fast, self._slow):
+                lane.hint(bucket, eid)
+        for alarm in self._alarms.values():
+            alarm.set()
+
+    def _hinted(self, payload: str) -> None:
+        text, _, eid = payload.partition(":")
+        bucket = Bucket(int(text))
+        if self._leasing.holds(bucket):
+            self._hint(bucket, Eid(bytes.fromhex(eid)) if eid else None)
 
     async def _listen(self) -> None:
         """Be woken at once by who writes work. A hint only: without it, work is found one interval later."""
@@ -125,8 +198,8 @@ class Worker:
     async def _hear(self, connection: Db) -> None:
         gone = asyncio.Event()
 
-        def hinted(*_: object) -> None:
-            self._hinted.set()
+        def hinted(_connection: object, _pid: object, _channel: object, payload: object) -> None:
+            self._hinted(str(payload))
 
         def moved(_connection: object, _pid: object, _channel: object, worker: object) -> None:
             if worker != str(self._leasing.holder):
@@ -148,21 +221,24 @@ class Worker:
                     await connection.remove_listener(_LEASES, moved)
 
 
-async def _survive(deed: Callable[[], Awaitable[int]], refresh: Callable[[], Awaitable[None]]) -> int:
+async def _survive(name: str, deed: Callable[[], Awaitable[int]], refresh: Callable[[], Awaitable[None]]) -> int:
     """Run a round; what the database or another worker did to it ends that round only."""
     try:
-        return await _once(deed, refresh)
+        done, ended = await _once(deed, refresh)
     except Contended:
-        return 1  # somebody else went first: look again at once
+        done, ended = 1, "contended"  # somebody else went first: look again at once
     except Unavailable as error:
         _log.warning("worker.database_away", why=error.code)
-    return 0
+        done, ended = 0, "unavailable"
+    instruments.ROUNDS.labels(name, ended).inc()
+    return done
 
 
-async def _once(deed: Callable[[], Awaitable[int]], refresh: Callable[[], Awaitable[None]]) -> int:
+async def _once(deed: Callable[[], Awaitable[int]], refresh: Callable[[], Awaitable[None]]) -> tuple[int, str]:
     try:
-        return await deed()
+        done = await deed()
     except LeaseLost as error:
         _log.warning("worker.lease_lost", why=str(error))
         await refresh()
-        return 0
+        return 0, "lease_lost"
+    return done, "worked" if done else "idle"

@@ -61,6 +61,9 @@ async def delete(db: Db, request: Request) -> None:
     await db.execute(_DELETE, request.bucket, request.id)
 
 
-async def hint(db: Db, bucket: Bucket) -> None:
-    """Wake the worker of `bucket` at once. A hint only: its own polling is the truth."""
-    await db.execute(_HINT, str(bucket))
+async def hint(db: Db, bucket: Bucket, eid: Eid | None = None) -> None:
+    """Wake the worker of `bucket` when this transaction commits. A hint only: its own polling is the truth.
+
+    eid  there may be more to seal for this eUICC: it need not be looked for among others
+    """
+    await db.execute(_HINT, f"{bucket}:{eid.hex()}" if eid is not None else str(bucket))

@@ -13,19 +13,6 @@ from eim.domain.operation import Kind, State
 from eim.domain.step import Details, Step, steps_of
 from eim.store import Db, dependents
 
-# Which eUICCs have work that can be sealed now, with room for it in front of them. One question for all buckets.
-_DUE: Final = """
-    SELECT DISTINCT o.bucket, o.eid
-      FROM operations o
-      JOIN gates g ON g.id = o.gate
-      JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
-     WHERE o.bucket = ANY ($1::smallint[]) AND o.state = 'accepted' AND o.not_before <= now() AND o.held IS NULL
-       AND g.open
-       AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL AND e.counter < 8388607)
-       AND (SELECT count(*) FROM packages p
-             WHERE p.bucket = o.bucket AND p.eid = o.eid AND p.state IN ('waiting', 'head')) < $2
-     LIMIT $3
-"""
 _OPEN: Final = """
     SELECT o.bucket, o.eid, o.id, o.kind, o.iccid, o.rollback, o.details, o.priority, o.ordinal, o.gate, o.not_before,
            o.state, e.speaks, e.introduced_at IS NOT NULL AS introduced
@@ -200,11 +187,6 @@ class Expiring(msgspec.Struct, frozen=True):
     id: UUID
     eid: Eid
     state: State
-
-
-async def due(db: Db, buckets: Sequence[Bucket], ahead: int, limit: int) -> list[tuple[Bucket, Eid]]:
-    """The eUICCs with something to seal and fewer than `ahead` packages in front of them."""
-    return [(Bucket(r["bucket"]), Eid(r["eid"])) for r in await db.fetch(_DUE, buckets, ahead, limit)]
 
 
 async def open_operations(db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> list[Open]:

@@ -1,0 +1,113 @@
+"""Which eUICCs have something to seal: the one question that workers ask all the time (design 3.6).
+
+Work lies in `operations_sealable` by (bucket, identity, not_before). The question steps from one identity with accepted
+work to the next, so its cost is that of the pairs (bucket, identity) that have any; of each pair it takes a few of the
+oldest. Tenants take turns, so that one with a million due delays nobody's ten.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from asyncpg import Record
+
+from eim.domain.ids import Bucket, Eid, IdentityId, TenantId
+from eim.store import Db
+
+_PAIRS: Final = """
+    WITH RECURSIVE pairs AS (
+        SELECT u.bucket, (SELECT min(o.identity) FROM operations o
+                           WHERE o.bucket = u.bucket AND o.state = 'accepted' AND o.held IS NULL) AS identity
+          FROM unnest($1::smallint[]) AS u (bucket)
+         UNION ALL
+        SELECT p.bucket, (SELECT min(o.identity) FROM operations o
+                           WHERE o.bucket = p.bucket AND o.state = 'accepted' AND o.held IS NULL
+                             AND o.identity > p.identity)
+          FROM pairs p WHERE p.identity IS NOT NULL
+    )
+    SELECT c.bucket, c.eid, i.tenant, i.id AS identity, c.packages
+      FROM pairs p
+      JOIN identities i ON i.id = p.identity AND (i.curve = 'brainpoolP256r1') = $2 AND NOT i.id = ANY ($3::smallint[])
+     CROSS JOIN LATERAL (
+        SELECT o.bucket, o.eid, o.not_before, e.packages
+          FROM operations o
+          JOIN gates g ON g.id = o.gate
+          JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
+         WHERE o.bucket = p.bucket AND o.identity = p.identity AND o.state = 'accepted' AND o.held IS NULL
+           AND o.not_before > $4 AND o.not_before <= now() AND g.open AND NOT o.eid = ANY ($5::bytea[])
+           AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL AND e.counter < 8388607)
+           AND (SELECT count(*) FROM packages k
+                 WHERE k.bucket = o.bucket AND k.eid = o.eid AND k.state IN ('waiting', 'head')) < $6
+         ORDER BY o.not_before LIMIT $7
+     ) AS c
+     ORDER BY row_number() OVER (PARTITION BY i.tenant ORDER BY c.not_before), i.tenant
+     LIMIT $8
+"""
+_WHOSE: Final = """
+    SELECT e.bucket, e.eid, i.tenant, i.id AS identity, e.packages
+      FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
+      JOIN euiccs e ON e.bucket = u.bucket AND e.eid = u.eid
+      JOIN identities i ON i.id = e.identity
+     WHERE (i.curve = 'brainpoolP256r1') = $3 AND NOT i.id = ANY ($4::smallint[])
+"""
+_SLOW: Final = "SELECT EXISTS (SELECT 1 FROM identities WHERE curve = 'brainpoolP256r1')"
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NOW: Final = "SELECT now()"
+_KEY_NAME: Final = "SELECT key_name FROM identities WHERE id = $1"
+
+
+class Due(msgspec.Struct, frozen=True, order=True):
+    """An eUICC with something to seal, as far as one look can tell; whoever seals finds out under its lock."""
+
+    bucket: Bucket
+    eid: Eid
+    tenant: TenantId
+    identity: IdentityId
+    packages: int  # were made for it so far
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What is looked for."""
+
+    slow: bool  # the identities on brainpoolP256r1, or all others
+    since: datetime | None = None  # due since then only; None: however long
+    muted: Sequence[IdentityId] = ()  # not of these
+    resting: Sequence[Eid] = ()  # nor these
+    ahead: int = 3  # with fewer packages than this in front of them
+    of_pair: int = 4  # at most, of one identity in one bucket
+    limit: int = 1000
+
+
+async def ask(db: Db, buckets: Sequence[Bucket], question: Question) -> list[Due]:
+    """The eUICCs that are due: tenants in turns, of each the oldest first. One may come twice."""
+    q = question
+    since = q.since if q.since is not None else _EVER
+    rows = await db.fetch(_PAIRS, buckets, q.slow, q.muted, since, q.resting, q.ahead, q.of_pair, q.limit)
+    return _due(rows)
+
+
+async def whose(db: Db, eids: Sequence[tuple[Bucket, Eid]], question: Question) -> list[Due]:
+    """Those of `eids` that belong to the lane, due or not."""
+    columns = [bucket for bucket, _ in eids], [eid for _, eid in eids]
+    return _due(await db.fetch(_WHOSE, *columns, question.slow, question.muted))
+
+
+async def any_slow(db: Db) -> bool:
+    """Whether any identity is on brainpoolP256r1."""
+    return bool(await db.fetchval(_SLOW))
+
+
+async def now(db: Db) -> datetime:
+    """The database's time."""
+    found: datetime = await db.fetchval(_NOW)
+    return found
+
+
+async def key_name(db: Db, identity: IdentityId) -> str:
+    """Which key of the worker's key store signs for it."""
+    return str(await db.fetchval(_KEY_NAME, identity))
+
+
+def _due(rows: Sequence[Record]) -> list[Due]:
+    return [Due(Bucket(r["bucket"]), Eid(r["eid"]), r["tenant"], r["identity"], r["packages"]) for r in rows]
