@@ -39,8 +39,8 @@ def _commands(command: click.Command, path: str) -> Iterator[str]:
     context = click.Context(command, info_name=path, terminal_width=_WIDTH, max_content_width=_WIDTH)
     yield from ("", f"## {path}", "", "```text", command.get_help(context).rstrip(), "```")
     if isinstance(command, click.Group):
-        for name in sorted(command.commands):
-            yield from _commands(command.commands[name], f"{path} {name}")
+        for name in sorted(command.list_commands(context)):
+            yield from _commands(cast("click.Command", command.get_command(context, name)), f"{path} {name}")
 
 
 def _errors() -> Iterator[str]:

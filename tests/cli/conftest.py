@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,24 @@ from eim.web.operator import operator_app
 from tests.database import Database
 from tests.operator_side import services_of
 
-Eim = Callable[..., Awaitable[Result]]
+
+class Eim:
+    """Runs `eim` with these words, against the server at `address`."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self.address = address
+        self._environment = {
+            "EIM_SERVER": address,
+            "EIM_SERVER_DATA_DIR": str(folder),
+            "COLUMNS": "240",
+            "EIM_TOKEN": "",
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "EIM_SERVERS_FILE": "",
+            "EIM_PROFILE": "",
+        }
+
+    async def __call__(self, *words: str, **more: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, main, list(words), env=self._environment | more)
 
 
 @pytest.fixture
@@ -37,11 +54,6 @@ async def eim(database: Database, tmp_path: Path) -> AsyncIterator[Eim]:
         await stop.wait()
 
     serving = asyncio.create_task(serve(operator_app(services), config, shutdown_trigger=stopped))  # type: ignore[arg-type] # Starlette is an ASGI application
-    environment = {"EIM_SERVER": address, "EIM_SERVER_DATA_DIR": str(tmp_path), "COLUMNS": "240", "EIM_TOKEN": ""}
-
-    async def run(*words: str, **more: str) -> Result:
-        return await asyncio.to_thread(CliRunner().invoke, main, list(words), env=environment | more)
-
-    yield run
+    yield Eim(address, tmp_path)
     stop.set()
     await serving

@@ -1,50 +1,44 @@
 """`eim`: everything by command. Exit codes: 0 done, 1 refused, 2 wrong usage, 3 not available now."""
 
+from importlib import import_module
 from importlib.metadata import version
 
 import click
 
-from eim.cli.audit import audit
-from eim.cli.bundle import export_file, import_bundle
-from eim.cli.config import config
-from eim.cli.decode import decode
-from eim.cli.demo import demo
-from eim.cli.devices import devices
-from eim.cli.events import events
-from eim.cli.keys import keys
-from eim.cli.operating import OPERATING
-from eim.cli.operations import operations
-from eim.cli.order import order, orders
-from eim.cli.seed import seed
-from eim.cli.seeing import timeline, trace
-from eim.cli.serve import migrate, serve
-from eim.cli.sim import sim
-from eim.cli.tenants import identities, tenants
-from eim.cli.tokens import token
-from eim.cli.webhooks import webhooks
 from eim.client import ServerRefused
 from eim.errors import EimError, InvalidLines, Unavailable
 
-_COMMANDS = (
-    audit,
-    config,
-    decode,
-    demo,
-    devices,
-    events,
-    identities,
-    keys,
-    migrate,
-    operations,
-    order,
-    orders,
-    seed,
-    serve,
-    sim,
-    tenants,
-    token,
-    webhooks,
-)
+# Where each command is. What a command needs is imported when it is called: `eim devices` needs no server's code.
+_COMMANDS = {
+    "audit": "eim.cli.audit:audit",
+    "backup": "eim.cli.counters:backup",
+    "completion": "eim.cli.completion:completion",
+    "config": "eim.cli.config:config",
+    "counters": "eim.cli.counters:counters",
+    "decode": "eim.cli.decode:decode",
+    "demo": "eim.cli.demo:demo",
+    "devices": "eim.cli.devices:devices",
+    "doctor": "eim.cli.doctor:doctor",
+    "events": "eim.cli.events:events",
+    "export": "eim.cli.bundle:export_file",
+    "identities": "eim.cli.tenants:identities",
+    "import": "eim.cli.bundle:import_bundle",
+    "keys": "eim.cli.keys:keys",
+    "migrate": "eim.cli.serve:migrate",
+    "operations": "eim.cli.operations:operations",
+    "order": "eim.cli.order:order",
+    "orders": "eim.cli.order:orders",
+    "purge": "eim.cli.purge:purge",
+    "remove": "eim.cli.remove:remove",
+    "restore": "eim.cli.counters:restore",
+    "seed": "eim.cli.seed:seed",
+    "serve": "eim.cli.serve:serve",
+    "servers": "eim.cli.servers:servers",
+    "sim": "eim.cli.sim:sim",
+    "tenants": "eim.cli.tenants:tenants",
+    "token": "eim.cli.tokens:token",
+    "webhooks": "eim.cli.webhooks:webhooks",
+}
 _LINES = 20  # of a bad list are told one by one
 
 
@@ -55,7 +49,17 @@ class NotNow(click.ClickException):
 
 
 class Main(click.Group):
-    """Turns our errors into a sentence and an exit code, wherever in a command they come from."""
+    """Finds commands by name, and turns our errors into a sentence and an exit code, wherever they come from."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        found: click.Command = getattr(import_module(module), name)
+        return found
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -83,9 +87,3 @@ def _text(error: EimError) -> str:
         lines = list(error.lines)
     shown = [f"  line {line}: {text}" for line, text in lines[:_LINES]]
     return "\n".join([str(error), *shown, *([f"  and {len(lines) - _LINES} more"] if lines[_LINES:] else [])])
-
-
-for _command in (timeline, trace):
-    devices.add_command(_command)
-for _command in (export_file, import_bundle, *_COMMANDS, *OPERATING):
-    main.add_command(_command)

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from eim import api
 from eim.cli.onboarding import convert, import_file, unknown
+from eim.cli.seeing import timeline, trace
 from eim.cli.server import say, server_options, table, target_here
 from eim.client import Client
 
@@ -139,5 +140,5 @@ def _happened(event: api.EventView) -> str:
     return f"{event.at.astimezone():%Y-%m-%d %H:%M:%S} {event.kind}" + (f": {said}" if said else "")
 
 
-for _command in (import_file, convert, unknown):
+for _command in (import_file, convert, unknown, timeline, trace):
     devices.add_command(_command)

@@ -10,10 +10,13 @@ from typing import Final, TypeVar
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eim.cli import known_servers
+from eim.cli.known_servers import Server
 from eim.client import Client
 from eim.config_loading import load
 from eim.errors import BadConfiguration, InvalidRequest
@@ -32,15 +35,30 @@ def keep(context: click.Context, parameter: click.Parameter, value: object) -> N
     context.meta[META + str(parameter.name)] = value
 
 
+def _names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The known servers, for the tab key."""
+    try:
+        return [CompletionItem(name) for name in known_servers.read().servers if name.startswith(incomplete)]
+    except BadConfiguration:
+        return []
+
+
 _OPTIONS: Final = (
     click.option(
         "--server",
         envvar="EIM_SERVER",
-        default=_DEFAULT,
-        show_default=True,
+        show_default=f"the current one of `eim servers`, or {_DEFAULT}",
         expose_value=False,
         callback=keep,
         help="The eIM's operator address (EIM_SERVER).",
+    ),
+    click.option(
+        "--profile",
+        envvar="EIM_PROFILE",
+        expose_value=False,
+        callback=keep,
+        shell_complete=_names,
+        help="One of `eim servers list` (EIM_PROFILE).",
     ),
     click.option(
         "--token",
@@ -97,18 +115,43 @@ def target_here() -> Target:
     Raises BadConfiguration when no token is given and none lies where the first start leaves one.
     """
     meta = click.get_current_context().meta
-    server, token = meta[META + "server"], meta[META + "token"]
+    server, known = meta[META + "server"], None
+    if not server:
+        known = _known(meta[META + "profile"])
+        server = known.server if known else _DEFAULT
+    token = meta[META + "token"] or (known.token if known else _kept_token())
+    ca = meta[META + "ca"] or (Path(known.ca) if known and known.ca else None)
+    return Target(checked_address(server), token, meta[META + "json"], ca)
+
+
+def _known(profile: str | None) -> Server | None:
+    """The server of this name, or the current one. Who says --server gets nothing of it: a token is for its server."""
+    known = known_servers.read()
+    name = profile or known.current
+    return known.named(name) if name else None
+
+
+def checked_address(server: str) -> str:
+    """Raises InvalidRequest for what can't be one."""
     if not server.startswith(("http://", "https://")):
         raise InvalidRequest(f"--server is an address like {_DEFAULT}, not {server!r}")
-    return Target(server.rstrip("/"), token or _kept_token(), meta[META + "json"], meta[META + "ca"])
+    return server.rstrip("/")
 
 
 def say(target: Target, value: msgspec.Struct | Sequence[msgspec.Struct], table: Callable[[], Table | str]) -> None:
     """Print `value` as JSON, or as `table` shows it."""
     if target.json:
-        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-        return
-    Console(width=_WIDE).print(table(), markup=False, highlight=False)
+        print_json(value)
+    else:
+        show(table())
+
+
+def print_json(value: msgspec.Struct | Sequence[msgspec.Struct]) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def show(shown: Table | str) -> None:
+    Console(width=_WIDE).print(shown, markup=False, highlight=False)
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
