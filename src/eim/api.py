@@ -51,6 +51,7 @@ KindName: TypeAlias = Literal[
     "package",
     "check",
 ]
+ShownKind: TypeAlias = KindName | Literal["renewAssociation"]  # the eIM's own too
 StateName: TypeAlias = Literal["accepted", "sealed", "out", "in_doubt", "done", "failed", "withdrawn", "expired"]
 ScopeName: TypeAlias = Literal[
     "euiccs:read",
@@ -378,7 +379,7 @@ class OperationView(Struct, frozen=True):
     id: UUID
     eid: str
     order: UUID | None
-    operation: KindName
+    operation: ShownKind
     iccid: str | None
     rollback: bool
     priority: int
@@ -405,7 +406,7 @@ class OperationQuery(Request, frozen=True):
     limit: Limit = 100
     cursor: Cursor | None = None
     state: StateName | None = None
-    kind: KindName | None = None
+    kind: ShownKind | None = None
     eid: EidText | None = None
     order: UUID | None = None
     iccid: IccidText | None = None
@@ -421,7 +422,7 @@ class OrderView(Struct, frozen=True):
     """How an order stands."""
 
     id: UUID
-    operation: KindName
+    operation: ShownKind
     size: int
     ordered_by: str
     created_at: datetime

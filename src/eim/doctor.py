@@ -14,6 +14,7 @@ from cryptography import x509
 
 from eim import app, credentials
 from eim.config import Config
+from eim.domain.counter import ALARM, CEILING
 from eim.domain.ids import DEFAULT_TENANT
 from eim.errors import EimError
 from eim.installation import login
@@ -21,8 +22,6 @@ from eim.keys.identity import read_identity
 from eim.store import Db, health, identities, migrate
 from eim.store.connect import DbRole, acquire, open_pool
 
-CEILING: Final = 8_388_607  # of counterValue (SGP.32 section 2.11.1.1)
-_ALARM: Final = CEILING * 9 // 10
 _SKEW: Final = timedelta(seconds=5)
 _SOON: Final = timedelta(days=30)
 _LATE: Final = (timedelta(minutes=1), timedelta(minutes=10))  # work that waits: warn, fault
@@ -248,10 +247,10 @@ async def _registered(db: Db, config: Config) -> Check:
 
 
 async def _counters(db: Db) -> Check:
-    found = await health.counters(db, _ALARM)
+    found = await health.counters(db, ALARM)
     said = f"{found.euiccs} eUICCs, the highest is {found.highest} of {CEILING}"
     if found.high:
-        todo = "associate them anew (another identity) before they end: a card takes no counter above the ceiling"
+        todo = "make a newer key (`eim keys rotate`): these associations are renewed with it (docs/keys-and-trust.md)"
         return Check("counters", State.FAULT, f"{said}, {found.high} are above 90 %", todo)
     return Check("counters", State.OK, said)
 

@@ -12,7 +12,7 @@ from eim.asn1.sgp32 import (
     encode,
 )
 from eim.domain.euicc import Speaks
-from eim.domain.ids import Eid, bucket_of, format_eid
+from eim.domain.ids import DEFAULT_TENANT, Eid, IdentityId, bucket_of, format_eid
 from eim.domain.operation import Kind
 from eim.keys.files import Signer, generate
 from eim.protocol import trust
@@ -38,21 +38,26 @@ from eim.sim.euicc import VirtualEuicc
 from eim.sim.fleet import Fleet, Make
 from eim.sim.journal import Journal
 from eim.sim.pki import Pki
-from eim.store.connect import DbRole
+from eim.store import identities
+from eim.store.connect import DbRole, transaction
+from eim.store.identities import NewKey
 from tests.database import Database
 
 EIM_ID = "eim.example.com"
 
 
 class OneKey:
-    """The worker's key store with the one key of a test."""
+    """The worker's key store with the one key of a test, until another one follows it."""
 
     def __init__(self) -> None:
-        self.signer = Signer("test", generate(Curve.P256), Curve.P256)
+        self.signer = self.make("test")
+        self.signers = {"test": self.signer}
+
+    def make(self, name: str) -> Signer:
+        return Signer(name, generate(Curve.P256), Curve.P256)
 
     def load(self, name: str) -> Signer:
-        assert name == "test"
-        return self.signer
+        return self.signers[name]
 
 
 class Rig:
@@ -65,6 +70,7 @@ class Rig:
         self.cards = [card.euicc for card in fleet.cards]
         roots = trust.load_roots([fleet.pki.root_der])
         device, operator, worker = (database.pool(r) for r in (DbRole.DEVICE, DbRole.OPERATOR, DbRole.WORKER))
+        self.keys = keys
         self.waiters = Waiters(device, 0.0)
         self.seen = Seen(device)
         polls = Polls(device, self.waiters, self.seen, now, NO_PACKAGE)
@@ -128,6 +134,18 @@ class Rig:
         """Ask for one operation on the profile of `carrier`."""
         asked = Ordering(kind, (Target(format_eid(card.eid)),), service_provider=carrier, **more)  # type: ignore[arg-type]
         return (await self.operations.place(SETUP, asked, None)).placed[0].operation
+
+    async def add_key(self, name: str = "next") -> int:
+        """Another key of our identity, as `eim keys rotate` makes it; its number."""
+        signer = self.keys.signers[name] = self.keys.make(name)
+        async with transaction(self.database.owner()) as db:
+            new = NewKey(name, signer.curve.value, signer.spki)
+            return await identities.add_key(db, DEFAULT_TENANT, IdentityId(1), new)
+
+    async def soon(self) -> None:
+        """What workers are asked to do later is due now."""
+        await self.database.owner().execute("UPDATE requests SET not_before = now()")
+        await self.database.owner().execute("UPDATE operations SET not_before = now() WHERE state = 'accepted'")
 
     async def operation(self, id: UUID) -> dict[str, object]:  # noqa: A002 - what it is
         row = await self.database.owner().fetchrow("SELECT * FROM operations WHERE id = $1", id)

@@ -491,9 +491,9 @@ async def test_an_emergency_call_lets_nothing_overtake(rig: Rig) -> None:
     assert ended[0]["handed_at"] < ended[1]["handed_at"]  # type: ignore[operator]
 
 
-async def test_the_last_counter_is_used_and_none_after_it(rig: Rig) -> None:
+async def test_the_last_counter_but_one_is_used_and_none_after_it(rig: Rig) -> None:
     card = rig.cards[0]
-    await rig.database.owner().execute("UPDATE euiccs SET counter = 8388606")
+    await rig.database.owner().execute("UPDATE euiccs SET counter = 8388605")
     orders = [await rig.order(card, Kind.LIST_PROFILES) for _ in range(2)]
     asked = await rig.order(card, Kind.DATA_REQUEST)
     assert await rig.visit(card) == 1

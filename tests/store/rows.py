@@ -45,6 +45,16 @@ _OF_WEBHOOK: Final = (
         "VALUES (1, '00000000-0000-0000-0000-000000000008', gen_random_uuid(), $1, 1, 10, 'status 500')"
     ),
 )
+_OF_IDENTITY: Final = (
+    (
+        "INSERT INTO identity_keys (identity, number, tenant, key_name, curve, public_key) "
+        "VALUES (1, 1, $1, 'n', 'P-256', '')"
+    ),
+    (
+        "INSERT INTO handovers (id, tenant, direction, eim_id, proof, delete_other, size, reason, ordered_by) "
+        "VALUES (gen_random_uuid(), $1, 'out', 'eim2.example.com', 'listed', false, 1, 'sold', 'token:ci')"
+    ),
+)
 _OF_EUICC: Final = (
     "INSERT INTO departed (bucket, eid, tenant, eim_id, counter) VALUES ($1, $2, $3, 'eim.example.com', 7)",
     "INSERT INTO euiccs (bucket, eid, tenant, identity, counter) VALUES ($1, $2, $3, 1, 0)",
@@ -57,6 +67,10 @@ _OF_EUICC: Final = (
     (
         "INSERT INTO operations (bucket, id, eid, tenant, identity, ordinal, kind, ordered_by) "
         "VALUES ($1, '00000000-0000-0000-0000-000000000007', $2, $3, 1, 1, 'enable', 'token:ci')"
+    ),
+    (
+        "INSERT INTO handover_cards (bucket, eid, handover, tenant, stage) "
+        "VALUES ($1, $2, '00000000-0000-0000-0000-000000000007', $3, 'adding')"
     ),
     (
         "INSERT INTO results (bucket, id, eid, tenant, digest, octets, kind, verdict) "
@@ -91,7 +105,7 @@ async def fill(database: Database, tenant: TenantId) -> None:
         await db.execute("INSERT INTO tenants (id, name) VALUES ($1, 'other') ON CONFLICT DO NOTHING", tenant)
     await database.seed_identity(tenant=tenant)
     async with transaction(database.owner()) as db:
-        for statement in (*_OF_TENANT, *_OF_WEBHOOK):
+        for statement in (*_OF_TENANT, *_OF_WEBHOOK, *_OF_IDENTITY):
             await db.execute(statement, tenant)
         for statement in _OF_EUICC:
             await db.execute(statement, BUCKET, EID, tenant)

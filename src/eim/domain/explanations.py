@@ -86,7 +86,20 @@ REASONS: Final[Mapping[str, Meaning]] = {
         "nothing: the result is asked for, and the counter jumps past the card's if need be",
     ),
     "counterValueOutOfRange": _meaning(
-        "the counter of this association is used up", "renew the association: delete the eIM and add it again"
+        "the counter is above what this card can count to",
+        "nothing while a lower one is left; then let another eIM that the card obeys delete and add this one",
+    ),
+    "counterExhausted": _meaning(
+        "the counter of this association is at its end: nothing more can be signed for the card but its renewal",
+        "make a newer key (`eim keys rotate`), then `eim associations renew --eid EID`",
+    ),
+    "counterUnreachable": _meaning(
+        "the card's counter is far ahead of ours, as if another eIM used our key: it called everything a replay",
+        "find out who else signs with this key; `eim associations resume EID` tries again, further on",
+    ),
+    "keyUnknown": _meaning(
+        "an updateEim got lost, and the card takes neither of the two keys: it may not know us any more",
+        "ask the card's other eIM or its factory for its list of eIMs; `eim associations resume EID` tries again",
     ),
     "sizeOverflow": _meaning("the package is larger than this card takes", "order fewer things at once"),
     "ecallActive": _meaning("the device is in an emergency call", _LATER),
@@ -214,6 +227,11 @@ HAPPENINGS: Final[Mapping[str, Meaning]] = {
         "our eIM was deleted on the card, so the card executes none of our packages any more",
         "nothing, if another eIM took over: offboard it here; otherwise load the eIM into the card again",
     ),
+    "euicc.counter_high": _meaning(
+        "of the counters that one association has, nine of ten are used up",
+        "nothing where renewal is automatic and there is a newer key; else `eim keys rotate`",
+    ),
+    "euicc.key_turned": _meaning("the card obeys another key of ours", "nothing"),
     "operation.in_doubt": _meaning(
         "whether the card executed it is not known", "nothing: the card is asked at its next calls"
     ),

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     UPDATE_EIM = "updateEim"
     LIST_EIM = "listEim"
     DATA_REQUEST = "ipaEuiccDataRequest"
+    RENEW = "renewAssociation"  # updateEim of ourselves: another key of ours, and perhaps a new count
     PACKAGE = "package"  # several steps, executed in their order
     CHECK = "check"  # of an order: the card is asked for all it tells; its operations are of the kinds above
 

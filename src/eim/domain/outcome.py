@@ -33,6 +33,7 @@ CODES: Final[Mapping[Kind, Mapping[int, str]]] = {
     Kind.DELETE_EIM: {1: "eimNotFound", 2: _LAST_EIM_DELETED, 7: "commandError"} | _UNDEFINED,
     Kind.UPDATE_EIM: _EIM | {1: "eimNotFound"},
     Kind.LIST_EIM: _UNDEFINED,
+    Kind.RENEW: _EIM | {1: "eimNotFound"},
     Kind.DATA_REQUEST: {1: "incorrectTagList", 5: "euiccCiPKIdNotFound", 104: "ecallActive"} | _UNDEFINED,
 }
 ROLLBACK: Final = _UNDEFINED

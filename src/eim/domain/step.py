@@ -120,6 +120,10 @@ class ListEim(msgspec.Struct, frozen=True, tag_field="step", tag="listEim"):
     pass
 
 
+class RenewAssociation(msgspec.Struct, frozen=True, tag_field="step", tag="renewAssociation"):
+    """updateEim of ourselves, with the key and the count that are the next ones when it is sealed."""
+
+
 class DataRequest(msgspec.Struct, frozen=True, tag_field="step", tag="ipaEuiccDataRequest"):
     """Ask the IPA; the card does not see it. It is a package of its own, and unsigned."""
 
@@ -142,10 +146,10 @@ Psmo = (
     | SetDefaultDpAddress
 )
 Eco = AddEim | DeleteEim | UpdateEim | ListEim
-Step = Psmo | Eco | DataRequest
+Step = Psmo | Eco | RenewAssociation | DataRequest
 
 OF_PROFILES: Final = (Enable, Disable, Delete, SetFallbackAttribute)
-_ECOS: Final = (AddEim, DeleteEim, UpdateEim, ListEim)
+_ECOS: Final = (AddEim, DeleteEim, UpdateEim, ListEim, RenewAssociation)
 _KINDS: Final[Mapping[type, Kind]] = {
     Enable: Kind.ENABLE,
     Disable: Kind.DISABLE,
@@ -160,6 +164,7 @@ _KINDS: Final[Mapping[type, Kind]] = {
     DeleteEim: Kind.DELETE_EIM,
     UpdateEim: Kind.UPDATE_EIM,
     ListEim: Kind.LIST_EIM,
+    RenewAssociation: Kind.RENEW,
     DataRequest: Kind.DATA_REQUEST,
 }
 SINCE: Final[Mapping[Kind, Speaks]] = {
@@ -252,6 +257,7 @@ _PLAIN: Final[Mapping[Kind, Step]] = {
     Kind.GET_RAT: GetRat(),
     Kind.UNSET_FALLBACK: UnsetFallbackAttribute(),
     Kind.LIST_EIM: ListEim(),
+    Kind.RENEW: RenewAssociation(),
     Kind.DATA_REQUEST: DataRequest(),
 }
 

@@ -4,11 +4,14 @@ transaction."""
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from eim.asn1.sgp32 import ResultSigned
 from eim.domain import inventory, operation
 from eim.domain.euicc import Eim, Profile
+from eim.domain.event import Happening
 from eim.domain.ids import parse_iccid
-from eim.domain.operation import State
+from eim.domain.operation import Kind, State
 from eim.domain.outcome import ROLLED_BACK, Code, Outcome, outcome_of
 from eim.domain.step import AddEim, DeleteEim, Enable, ListEim, ListProfileInfo, Step, changes_card, eim_of
 from eim.services import ecalls, explaining, following
@@ -29,55 +32,83 @@ async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
     asked = package.carried
     if asked is None:
         return
-    outcome = outcome_of(asked.steps, [Code(r.kind, r.code) for r in result.data.results])
+    outcome = outcome_of(asked.steps, _codes(asked, result))
     seq = result.data.seq_number
     if asked.state not in operation.ENDED:
         detail: dict[str, object] = {"seq": seq, "late": package.state != "head", "deviating": outcome.deviating}
         detail |= {"steps": [step.said for step in outcome.steps]}
         detail |= {"rollback": outcome.rollback} if outcome.rollback is not None else {}
-        await _end_and_follow(visit, asked, outcome, result, detail)
+        await _end_and_follow(visit, package, outcome, result, detail)
     elif _takes_back(asked, outcome, seq):
         await _take_back(visit, asked, outcome, seq)
+    if visit.card.resyncs:
+        await associations.in_step(visit.db, visit.bucket, visit.eid)
     await associations.raise_seq(visit.db, visit.bucket, visit.eid, seq)
     if package.state == "head":
         await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
 
 
+def _codes(asked: Asked, result: ResultSigned) -> list[Code]:
+    """What the card says of each step; the answer to our own renewal is that of an updateEim."""
+    own = {Kind.UPDATE_EIM.value: Kind.RENEW.value} if asked.kind is Kind.RENEW else {}
+    return [Code(own.get(r.kind, r.kind), r.code) for r in result.data.results]
+
+
 async def _end_and_follow(
-    visit: Visit, asked: Asked, outcome: Outcome, result: ResultSigned, detail: Mapping[str, object]
+    visit: Visit, package: Package, outcome: Outcome, result: ResultSigned, detail: Mapping[str, object]
 ) -> None:
     """Bring our view up to date and end the operation; a whole list clears the doubts before it.
 
     A result that others overtook overwrites nothing: the card is asked instead.
     """
-    fresh, doubts, told = await _is_fresh(visit, result), list[Doubtful](), dict[str, object]()
+    asked = package.carried
+    if asked is None:
+        return
+    fresh, doubts, told = await _is_fresh(visit, result, package), list[Doubtful](), dict[str, object]()
     if outcome.reason == ROLLED_BACK or (not fresh and any(map(changes_card, asked.steps))):
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, outcome.reason)
     elif fresh:
         if _lists(asked.steps, outcome):
-            doubts = await _doubts_before(visit, result.data.counter)
+            doubts = await _doubts_before(visit, package.number)
         explained = [step for doubtful in doubts for step in doubtful.asked.steps]
         told = await following.follow(visit, asked.steps, outcome, result, explained)
     await end(visit, asked, outcome, {**detail, **told})
     await _clear_doubts(visit, asked.steps, doubts)
 
 
-async def _is_fresh(visit: Visit, result: ResultSigned) -> bool:
+async def _is_fresh(visit: Visit, result: ResultSigned, package: Package) -> bool:
     """Whether no later result was applied before. The card's own count says so where it rose; where it did not (some
-    begin anew), the counter does: the card accepts only rising ones."""
+    begin anew), the order of packages does: the card accepts only rising counters."""
     highest = visit.card.highest_seq
     if highest is None or result.data.seq_number > highest or visit.card.unverifiable:
         return True
-    return not await results.was_overtaken(visit.db, visit.bucket, visit.eid, result.data.counter)
+    return not await results.was_overtaken(visit.db, visit.bucket, visit.eid, package.number)
 
 
 async def end(visit: Visit, asked: Asked, outcome: Outcome, detail: Mapping[str, object]) -> None:
     """End an operation, with its event and its audit record."""
     state = operation.move(asked.state, outcome.state)
+    if asked.kind is Kind.RENEW:
+        await _renewed(visit, outcome)
     told: dict[str, object] = {"operation": str(asked.id), "kind": asked.kind.value, "reason": outcome.reason}
     if len(asked.steps) > 1 and outcome.steps:
         told["steps"] = [step.said for step in outcome.steps]
     await work.end(visit.db, visit.bucket, asked.id, Ending(state, {"reason": outcome.reason, **detail}, told))
+
+
+async def _renewed(visit: Visit, outcome: Outcome) -> None:
+    """The card obeys the next key, or still the one it had. What was sealed for a trial of either never goes out."""
+    before, next_key = visit.card.key_number, visit.card.next_key
+    if outcome.done and next_key is not None:
+        await associations.turn_key(visit.db, visit.bucket, visit.eid, next_key)
+        visit.card = msgspec.structs.replace(visit.card, key_number=next_key, next_key=None, trial_key=None)
+        about: dict[str, object] = {"from": before, "to": next_key}
+        await visit.record(Happening.EUICC_KEY_TURNED, about)
+        await visit.audit("euicc.key_turned", about)
+    else:
+        await associations.keep_key(visit.db, visit.bucket, visit.eid)
+        visit.card = msgspec.structs.replace(visit.card, next_key=None, trial_key=None)
+    await visit.reseal()
 
 
 def _takes_back(asked: Asked, outcome: Outcome, seq: int) -> bool:
@@ -105,11 +136,11 @@ def _is_list(step: Step) -> bool:
     return isinstance(step, ListEim) or (isinstance(step, ListProfileInfo) and step.is_complete)
 
 
-async def _doubts_before(visit: Visit, counter: int) -> list[Doubtful]:
-    """A higher counter was accepted: these can't be executed any more, and a list shows whether they were
+async def _doubts_before(visit: Visit, number: int) -> list[Doubtful]:
+    """A later package was accepted: these can't be executed any more, and a list shows whether they were
     (design 3.3)."""
     doubts = await work.doubtful(visit.db, visit.bucket, visit.eid)
-    return [doubtful for doubtful in doubts if doubtful.counter is None or doubtful.counter < counter]
+    return [doubtful for doubtful in doubts if doubtful.number < number]
 
 
 async def _clear_doubts(visit: Visit, listing: Sequence[Step], doubts: Sequence[Doubtful]) -> None:

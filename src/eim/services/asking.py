@@ -3,9 +3,10 @@
 import secrets
 from typing import Final
 
-from eim.domain.event import Happening, kind_of
+from eim.domain.event import kind_of
 from eim.domain.ids import Bucket, Eid, format_eid, with_bucket
 from eim.domain.operation import Kind, Priority
+from eim.services import resyncing
 from eim.services.holding import Hold
 from eim.store import Db, associations, audit, events, mailbox, requests, work
 from eim.store.associations import Card
@@ -14,7 +15,6 @@ from eim.store.requests import Ask, Request
 from eim.store.work import Expiring
 
 _BY: Final = "eim"
-_MARGIN: Final = 1000  # counters passed over for a card that is ahead
 
 
 class Asking:
@@ -52,20 +52,12 @@ async def _serve(db: Db, request: Request, card: Card) -> None:
         case Ask.RESEAL:
             await mailbox.unseal(db, bucket, eid)
         case Ask.RECOVER:
-            await _catch_up(db, request, card)
+            await resyncing.resync(db, request, card)
             await _recover(db, bucket, eid)
     about = {"kind": request.kind.value, "reason": request.reason}
     await audit.record(
         db, bucket, card.tenant, actor="worker", action="request.served", subject=format_eid(eid), data=about
     )
-
-
-async def _catch_up(db: Db, request: Request, card: Card) -> None:
-    """Also what was to clear the doubt was called a replay: the card's counter is ahead, as after a restore."""
-    bucket, eid = request.bucket, request.eid
-    if request.reason == "replay" and await work.failed_recoveries(db, bucket, eid, "replay"):
-        counter = await associations.jump(db, bucket, eid, _MARGIN)
-        await events.record(db, bucket, eid, card.tenant, Happening.EUICC_COUNTER_JUMPED, {"counter": counter})
 
 
 async def _recover(db: Db, bucket: Bucket, eid: Eid) -> None:
@@ -77,6 +69,8 @@ async def _recover(db: Db, bucket: Bucket, eid: Eid) -> None:
         return
     await mailbox.unseal(db, bucket, eid)
     await work.clear_head(db, bucket, eid)
+    if await resyncing.is_given_up(db, bucket, eid):
+        return
     for kind in (Kind.DATA_REQUEST, Kind.LIST_PROFILES):
         if kind not in under_way:
             await _place(db, bucket, eid, kind, Priority.RECOVERY)

@@ -7,7 +7,7 @@ import msgspec
 
 from eim.asn1.sgp32 import DataError, DataResponse, IpaEuiccData, ResponseError
 from eim.domain import operation
-from eim.domain.euicc import Speaks
+from eim.domain.euicc import SignatureForm, Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import TransactionId
 from eim.domain.operation import State
@@ -24,6 +24,7 @@ from eim.store.requests import Ask
 from eim.store.results import Stored
 
 _INCORRECT_TAG_LIST: Final = 1
+_HIGHEST_TOKEN: Final = 2**63 - 1  # that a row holds; a card draws them from 1 on
 _REFUSALS: Final = {1: "invalidPackageFormat", 2: "unknownPackage", 127: "undefinedError"}
 
 
@@ -161,17 +162,51 @@ async def _introduce(visit: Visit, data: IpaEuiccData, package: Package) -> None
     card = visit.card
     speaks = card.speaks if card.speaks is Speaks.V1_0_1 else _newest(data) or card.speaks
     token = card.association_token
-    if not card.token_proven and data.association_token is not None:
-        token = data.association_token
+    reported = await _reported_token(visit, data)
+    if not card.token_proven and reported is not None:
+        token = reported
     elif not card.token_proven and await _was_refused(visit):
         token = None  # it has none configured, it says, and would not take the recorded one
-    elif data.association_token not in (None, card.association_token):
-        await visit.record(Happening.EUICC_TOKEN_DIFFERS, {"why": "it reports a token other than the proven one"})
+    elif card.token_proven:
+        await _doubt_token(visit, reported)
+        token = visit.card.association_token
     said = _capabilities(data)
     await explaining.by_data(visit, said)
     await _write(visit, token, speaks, said)
     if _asked_in_vain(visit, data, package):
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "certificates missing")
+
+
+async def _reported_token(visit: Visit, data: IpaEuiccData) -> int | None:
+    """The token it reports, where a card can have drawn such a one."""
+    token = data.association_token
+    if token is None or 0 <= token <= _HIGHEST_TOKEN:
+        return token
+    await visit.record(Happening.EUICC_TOKEN_DIFFERS, {"why": "it reports a number that no card draws as a token"})
+    return None
+
+
+async def _doubt_token(visit: Visit, reported: int | None) -> None:
+    """A report is no proof: the proven token stays, until the card could not verify what was signed with it. Then the
+    reported one is tried (none: zero), and after that the one before again; a signature decides."""
+    card = visit.card
+    if reported not in (None, card.association_token):
+        await visit.record(Happening.EUICC_TOKEN_DIFFERS, {"why": "it reports a token other than the proven one"})
+    has_token = card.signature_form in (SignatureForm.TOKEN, SignatureForm.ZERO)
+    if not has_token or card.next_key is not None or not await _was_refused(visit):
+        return
+    if card.token_on_trial and reported in (card.association_token, card.former_token):
+        await associations.return_to_former_token(visit.db, visit.bucket, visit.eid)
+        token, former, on_trial = card.former_token, None, False
+    elif reported == card.association_token:
+        return
+    else:
+        await associations.try_token(visit.db, visit.bucket, visit.eid, reported)
+        former = card.former_token if card.token_on_trial else card.association_token
+        token, on_trial = reported, True
+    visit.card = msgspec.structs.replace(card, association_token=token, former_token=former, token_on_trial=on_trial)
+    await visit.audit("euicc.token_tried", {"on_trial": on_trial})
+    await visit.reseal()
 
 
 async def _was_refused(visit: Visit) -> bool:
@@ -194,8 +229,8 @@ async def _write(visit: Visit, token: int | None, speaks: Speaks | None, capabil
     if card.introduced_at is None:
         await visit.record(Happening.EUICC_INTRODUCED, {"speaks": speaks.value if speaks else None})
         await visit.audit("euicc.introduced", {})
-    elif token != card.association_token or speaks is not card.speaks:
-        await requests.add(visit.db, visit.bucket, visit.eid, Ask.RESEAL, "token or version changed")
+    if token != card.association_token or speaks is not card.speaks:
+        await visit.reseal()
     visit.card = msgspec.structs.replace(card, association_token=token, introduced_at=visit.now, speaks=speaks)
 
 

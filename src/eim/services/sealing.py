@@ -8,22 +8,27 @@ from typing import Final
 
 import msgspec
 
+from eim.asn1.sgp32 import EcoList, EimConfigurationData, PsmoList, SpkiChoice, UpdateEim
+from eim.domain.counter import CEILING, LAST
 from eim.domain.euicc import Association, Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TransactionId, format_eid, transaction_of
-from eim.domain.operation import SIGNED, Priority, State
+from eim.domain.operation import SIGNED, Kind, Priority, State
 from eim.domain.step import DataRequest, refuse_unspoken
 from eim.errors import KeyUnusable, NotInVersion
 from eim.protocol import esep, steps
+from eim.services import associating
+from eim.services.associating import Renewal
 from eim.services.holding import Hold
 from eim.services.ports import Keys, Signer
 from eim.store import Db, associations, audit, events, mailbox, packages, work
-from eim.store.associations import Allocated
+from eim.store.associations import Allocated, Wanted
 from eim.store.connect import Pool, transaction
 from eim.store.packages import Sealed
 from eim.store.work import Open
 
 _NOT_IN_VERSION: Final = "notInVersion"  # the reason of what the version of a card doesn't have
+_AUTOMATIC: Final = Renewal(automatic=True)
 _RANDOM_OCTETS: Final = 14  # of an eimTransactionId; the first two of its 16 are the bucket
 
 
@@ -42,16 +47,22 @@ def plan(bucket: Bucket, eid: Eid, operations: Sequence[Open], ahead: int) -> Pl
 
     Nothing is sealed past the first one that can't be: an enable never overtakes what was ordered before it.
     """
+    if any(o.on_trial for o in operations):
+        return Plan(bucket, eid, _on_trial(operations))
     waiting = [o for o in operations if o.state is not State.OUT]
     accepted_at = next((i for i, o in enumerate(waiting) if o.state is State.ACCEPTED), len(waiting))
     if any(o.state is State.SEALED for o in waiting[accepted_at:]):
         return Plan(bucket, eid, (), overtaken=True)
     chosen: list[Open] = []
+    if any(o.kind is Kind.RENEW and o.state is not State.ACCEPTED for o in operations):
+        return Plan(bucket, eid, ())  # what comes behind is signed with the key that holds then
     refused: list[Open] = []
     for candidate in waiting[accepted_at:]:
         if candidate.kind in SIGNED and not candidate.introduced:
             break
         (refused if _is_unspoken(candidate) else chosen).append(candidate)
+        if candidate.kind is Kind.RENEW:
+            break
     room = ahead - (len(operations) - (len(waiting) - accepted_at))
     return Plan(bucket, eid, tuple(chosen[: max(room, 0)]), refused=tuple(refused))
 
@@ -64,13 +75,21 @@ def _is_unspoken(operation: Open) -> bool:
     return False
 
 
+def _on_trial(operations: Sequence[Open]) -> tuple[Open, ...]:
+    """While it is not known which key the card obeys: what clears that, one at a time."""
+    if any(o.state is not State.ACCEPTED for o in operations):
+        return ()
+    return tuple(o for o in operations if o.priority == Priority.RECOVERY)[:1]
+
+
 class Sealer:
     """Makes packages; the worker role only: no process that the internet reaches can sign one."""
 
-    def __init__(self, pool: Pool, keys: Keys, ahead: int) -> None:
+    def __init__(self, pool: Pool, keys: Keys, ahead: int, renewal: Renewal = _AUTOMATIC) -> None:
         self._pool = pool
         self._keys = keys
         self._ahead = ahead  # packages in front of one eUICC, the one that is out included
+        self._renewal = renewal
 
     async def seal(self, eids: Sequence[tuple[Bucket, Eid]], hold: Hold) -> int:
         """Seal what is due for `eids`, in one transaction; for how many of them there may be more to do at once.
@@ -96,7 +115,20 @@ class Sealer:
             if made:
                 await packages.insert(db, made)
                 await mailbox.raise_heads(db, sorted({(s.bucket, s.eid) for s in made}))
-        return len(overtaken) + len(refused) + len(allocated)
+            renewed = await self._look_after(db, short, allocated)
+        return len(overtaken) + len(refused) + len(allocated) + renewed
+
+    async def _look_after(
+        self, db: Db, short: Sequence[Plan], allocated: Mapping[tuple[Bucket, Eid], Allocated]
+    ) -> int:
+        """Counters that are high, or at their end; how many associations are renewed because of that."""
+        renewed = 0
+        for at in sorted(at for at, made in allocated.items() if made.alarming):
+            renewed += await associating.alarm(db, allocated[at], self._renewal)
+        for each in short:
+            if (each.bucket, each.eid) not in allocated:
+                renewed += await associating.exhausted(db, each.bucket, each.eid, self._renewal)
+        return renewed
 
     def can_sign(self, key_name: str) -> bool:
         """Whether this key can be used."""
@@ -114,7 +146,7 @@ class Sealer:
         ]
 
     async def _allocate(self, db: Db, plans: Sequence[Plan]) -> dict[tuple[Bucket, Eid], Allocated]:
-        wanted = [(p.bucket, p.eid, sum(o.kind in SIGNED for o in p.seal), len(p.seal)) for p in plans]
+        wanted = [_wanted(p) for p in plans]
         return {(a.bucket, a.eid): a for a in await associations.allocate(db, wanted)}
 
     async def _make(
@@ -139,6 +171,12 @@ class Sealer:
                 signers[allocated.key_name] = self._keys.load(allocated.key_name)
             made += _sealed(allocated, operations, signers[allocated.key_name])
         return made
+
+
+def _wanted(plan: Plan) -> Wanted:
+    renews = any(o.kind is Kind.RENEW for o in plan.seal)
+    signed = sum(o.kind in SIGNED for o in plan.seal)
+    return Wanted(plan.bucket, plan.eid, signed, len(plan.seal), CEILING if renews or not signed else LAST)
 
 
 def _first(plan: Plan) -> Plan:
@@ -179,8 +217,7 @@ def _package(allocated: Allocated, operation: Open, counter: int, signer: Signer
         speaks=allocated.speaks or Speaks.V1_2,
     )
     named = _draw(allocated.bucket)
-    package = steps.package_of(operation.steps, association.speaks)
-    unsigned = esep.assemble(association, package, counter, named)
+    unsigned = esep.assemble(association, _contents(allocated, operation, counter), counter, named)
     return _Made(esep.seal(unsigned, signer.sign(unsigned.tbs)), counter, named)
 
 
@@ -195,6 +232,22 @@ def _data_request(allocated: Allocated, operation: Open) -> _Made:
 
 def _draw(bucket: Bucket) -> TransactionId:
     return transaction_of(bucket, secrets.token_bytes(_RANDOM_OCTETS))
+
+
+def _contents(allocated: Allocated, operation: Open, counter: int) -> PsmoList | EcoList:
+    if operation.kind is Kind.RENEW:
+        return EcoList((UpdateEim(_next_association(allocated, counter)),))
+    return steps.package_of(operation.steps, allocated.speaks or Speaks.V1_2)
+
+
+def _next_association(allocated: Allocated, counter: int) -> EimConfigurationData:
+    """What changes of our entry on the card: the key, and the counterValue that a new key can't be without."""
+    if allocated.next_public_key is None:
+        raise KeyUnusable(f"{allocated.eim_id} has no key to move this eUICC to: order it again")
+    start = counter if allocated.next_counter is None else allocated.next_counter
+    return EimConfigurationData(
+        eim_id=allocated.eim_id, counter=start, public_key=SpkiChoice(allocated.next_public_key)
+    )
 
 
 def _row(allocated: Allocated, operation: Open, number: int, made: _Made) -> Sealed:
@@ -212,6 +265,8 @@ def _row(allocated: Allocated, operation: Open, number: int, made: _Made) -> Sea
         octets=made.octets,
         gate=operation.gate,
         not_before=operation.not_before,
+        key_number=allocated.key_number,
+        association=allocated.association,
     )
 
 

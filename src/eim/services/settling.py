@@ -11,15 +11,17 @@ from eim.domain.event import Happening
 from eim.domain.ids import Eid, TransactionId
 from eim.domain.operation import State
 from eim.domain.outcome import Outcome, package_error
-from eim.services import applying, ecalls
+from eim.services import applying, ecalls, renewing
 from eim.services.verdicts import Verdict, judge
 from eim.services.visit import Visit
 from eim.store import associations, mailbox, packages, requests, results, work
 from eim.store.packages import Package
 from eim.store.requests import Ask
 from eim.store.results import Stored
+from eim.store.work import Asked
 
 _REPLAY: Final = 4  # euiccPackageErrorCode: the counter is not above the card's
+_OUT_OF_RANGE: Final = 6  # the counter is above the card's maximum
 _ASK_AGAIN: Final = 86_400.0  # seconds between two questions for a certificate that did not help
 _IN_VAIN: Final = 3  # answers without a certificate that is believed, before the questions become rare
 _RECOVER_AGAIN: Final = 60.0  # seconds before another recovery that may end in the same doubt; each time four times
@@ -129,7 +131,8 @@ async def _act(visit: Visit, result: ResultSigned | ErrorSigned, package: Packag
     elif verdict.word == "unverified":
         await _await_certificate(visit, package)
     else:
-        await _pin(visit, verdict)
+        await _pin(visit, verdict, package)
+        await renewing.prove(visit, package)
         await _apply(visit, result, package)
 
 
@@ -151,10 +154,13 @@ async def ask_certificate(visit: Visit) -> None:
     await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "certificate missing", delay)
 
 
-async def _pin(visit: Visit, verdict: Verdict) -> None:
-    """The first form that verifies is the only one from now on."""
+async def _pin(visit: Visit, verdict: Verdict, package: Package) -> None:
+    """The first form that verifies is the only one from now on. A token on trial is proven by the answer to a package
+    that was signed with it, not by an older one."""
     match = verdict.match
-    if match is None or (visit.card.signature_form is not None and visit.card.token_proven):
+    card = visit.card
+    tried = card.token_on_trial and match is not None and package.token == match.token == card.association_token
+    if match is None or (card.signature_form is not None and card.token_proven and not tried):
         return
     await associations.pin(visit.db, visit.bucket, visit.eid, match.form, match.coding, match.token)
     token = match.token if match.form is SignatureForm.TOKEN else visit.card.association_token
@@ -164,7 +170,11 @@ async def _pin(visit: Visit, verdict: Verdict) -> None:
         signature_coding=match.coding,
         token_proven=True,
         association_token=token,
+        former_token=None,
+        token_on_trial=False,
     )
+    if token != card.association_token:
+        await visit.reseal()
     await visit.record(Happening.EUICC_PROVEN, {"form": match.form.value, "coding": match.coding.value})
 
 
@@ -180,12 +190,23 @@ async def _apply(visit: Visit, result: ResultSigned | ErrorSigned, package: Pack
 async def _error(visit: Visit, code: int, package: Package) -> None:
     """The card signed that it did not execute the package."""
     asked = await work.read(visit.db, visit.bucket, package.operation)
-    if asked is not None and code == ecalls.ACTIVE and asked.state is State.OUT:
+    if asked is not None and code == _OUT_OF_RANGE and asked.state is State.OUT:
+        await _take_again_lower(visit, asked)
+    elif asked is not None and code == ecalls.ACTIVE and asked.state is State.OUT:
         await ecalls.postpone(visit, asked)
     elif asked is not None and asked.state in (State.OUT, State.IN_DOUBT):
         await applying.end(visit, asked, Outcome(State.FAILED, package_error(code)), {})
     if package.state == "head":
         await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
+
+
+async def _take_again_lower(visit: Visit, asked: Asked) -> None:
+    """The counter is above what the card can count to: a worker looks for one between that and the last it took."""
+    reason = package_error(_OUT_OF_RANGE)
+    await mailbox.unseal_behind(visit.db, visit.bucket, visit.eid)
+    await work.retry(visit.db, visit.bucket, asked.id, 0.0)
+    await requests.add(visit.db, visit.bucket, visit.eid, Ask.RECOVER, reason)
+    await visit.record(Happening.OPERATION_POSTPONED, {"operation": str(asked.id), "reason": reason})
 
 
 async def _package_of(visit: Visit, result: ResultSigned | ErrorSigned) -> Package | None:

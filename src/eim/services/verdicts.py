@@ -47,12 +47,18 @@ def candidates(card: Card, speaks: Speaks | None, package: Package | None) -> Se
     if package is not None and package.token not in tokens and not card.token_proven:
         tokens.append(package.token)
     pinned = card.signature_form
+    if card.token_on_trial and pinned in (SignatureForm.TOKEN, SignatureForm.ZERO):
+        return [_with(token) for token in (*tokens, card.former_token)]
     found = [Candidate(SignatureForm.TOKEN, token) for token in tokens if token is not None]
     if pinned in (None, SignatureForm.ZERO) and card.association_token is None:
         found.append(Candidate(SignatureForm.ZERO, None))
     if pinned is SignatureForm.EIM_SIGNATURE or (pinned is None and speaks is Speaks.V1_0_1):
         found.append(Candidate(SignatureForm.EIM_SIGNATURE, None))
     return [c for c in found if pinned is None or c.form is pinned]
+
+
+def _with(token: int | None) -> Candidate:
+    return Candidate(SignatureForm.ZERO if token is None else SignatureForm.TOKEN, token)
 
 
 def _signature_of(package: Package) -> bytes | None:

@@ -8,7 +8,7 @@ import msgspec
 from eim.domain.euicc import Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TenantId, format_eid
-from eim.store import Db, associations, audit, events
+from eim.store import Db, associations, audit, events, mailbox
 from eim.store.associations import Card
 
 
@@ -47,7 +47,12 @@ class Visit:
         await associations.learn_speaks(self.db, self.bucket, self.eid, speaks)
         self.card = msgspec.structs.replace(self.card, speaks=speaks)
         self.speaks = speaks
+        await self.reseal()
         await self.audit("euicc.speaks", {"speaks": speaks.value})
+
+    async def reseal(self) -> None:
+        """Token, key or version changed: what was sealed with the old one, and not handed out, never goes out."""
+        await mailbox.take_back_seals(self.db, self.bucket, self.eid)
 
     async def record(self, kind: Happening, data: Mapping[str, object]) -> None:
         """An event on the eUICC's timeline."""

@@ -16,6 +16,7 @@ _LOCK: Final = """
            e.signature_coding, e.unverifiable, e.euicc_certificate, e.curve, e.public_key, e.highest_seq,
            e.inventory_at, i.eim_id, e.ci_key_id, e.capabilities, e.reported_cause, e.reset_at, e.ecall_since,
            e.ecall_answers, e.orphaned_at, e.quarantined_at, e.denied_by,
+           e.former_token, e.token_on_trial, e.key_number, e.next_key, e.trial_key, e.counter, e.resyncs, e.stalled,
            coalesce(e.traced_until > now() AND e.trace_left > 0, false) AS traced
       FROM euiccs e JOIN identities i ON i.id = e.identity
      WHERE e.bucket = $1 AND e.eid = $2
@@ -32,8 +33,19 @@ _CERTIFY: Final = """
 """
 _PIN: Final = """
     UPDATE euiccs SET signature_form = $3, signature_coding = $4, token_proven = true,
-                      association_token = CASE WHEN $5 THEN $6 ELSE association_token END
+                      association_token = CASE WHEN $5 THEN $6 ELSE association_token END,
+                      former_token = NULL, token_on_trial = false
      WHERE bucket = $1 AND eid = $2
+"""
+# The token before is kept until a signature has proven the other one: what is reported may be anybody's word.
+_TRY_TOKEN: Final = """
+    UPDATE euiccs SET former_token = CASE WHEN token_on_trial THEN former_token ELSE association_token END,
+                      token_on_trial = true, association_token = $3
+     WHERE bucket = $1 AND eid = $2
+"""
+_FORMER_TOKEN: Final = """
+    UPDATE euiccs SET association_token = former_token, former_token = NULL, token_on_trial = false
+     WHERE bucket = $1 AND eid = $2 AND token_on_trial
 """
 _SPEAKS: Final = "UPDATE euiccs SET speaks = $3 WHERE bucket = $1 AND eid = $2 AND speaks IS DISTINCT FROM $3"
 _SEQ: Final = """
@@ -46,18 +58,59 @@ _SEEN: Final = """
      WHERE e.bucket = u.bucket AND e.eid = u.eid AND (e.last_seen_at IS NULL OR e.last_seen_at < u.at)
 """
 # Counter and package number are allocated here, under the row's lock, in the transaction that stores the octets.
+# While it is not known which of two keys a card obeys, the one on trial signs; where a new count begins with the new
+# key, that is then the one that rises.
 _ALLOCATE: Final = """
-    UPDATE euiccs e SET counter = e.counter + u.signed, packages = e.packages + u.total
-      FROM unnest($1::smallint[], $2::bytea[], $3::integer[], $4::integer[]) AS u (bucket, eid, signed, total)
-      JOIN identities i ON true
-     WHERE e.bucket = u.bucket AND e.eid = u.eid AND i.id = e.identity AND e.counter + u.signed <= 8388607
- RETURNING e.bucket, e.eid, e.tenant, e.identity, e.counter - u.signed AS counter, e.packages - u.total AS number,
-           e.association_token, e.speaks, i.eim_id, i.key_name
+    UPDATE euiccs e
+       SET packages = e.packages + u.total,
+           counter = e.counter
+             + CASE WHEN e.trial_key = e.next_key AND e.next_counter IS NOT NULL THEN 0 ELSE u.signed END,
+           next_counter = e.next_counter + CASE WHEN e.trial_key = e.next_key THEN u.signed ELSE 0 END
+      FROM unnest($1::smallint[], $2::bytea[], $3::integer[], $4::integer[], $5::integer[])
+        AS u (bucket, eid, signed, total, most),
+           identities i,
+           (SELECT f.id AS identity, 0 AS number, f.key_name FROM identities f
+             UNION ALL SELECT n.identity, n.number, n.key_name FROM identity_keys n) AS k
+     WHERE e.bucket = u.bucket AND e.eid = u.eid AND i.id = e.identity AND e.counter + u.signed <= u.most
+       AND k.identity = e.identity AND k.number = coalesce(e.trial_key, e.key_number)
+ RETURNING e.bucket, e.eid, e.tenant, e.identity, i.eim_id, k.key_name, e.association_token, e.speaks,
+           e.packages - u.total AS number, k.number AS key_number,
+           CASE WHEN e.trial_key = e.next_key AND e.next_counter IS NOT NULL THEN e.next_counter ELSE e.counter END
+             - u.signed AS counter,
+           e.association + CASE WHEN e.trial_key = e.next_key AND e.next_counter IS NOT NULL THEN 1 ELSE 0 END
+             AS association,
+           e.counter >= 7549746 AND e.counter_alarmed_at IS NULL AS alarming,
+           e.next_counter,
+           (SELECT s.public_key FROM identity_keys s WHERE s.identity = e.identity AND s.number = e.next_key)
+             AS next_public_key
 """
-
-
-_JUMP: Final = """
-    UPDATE euiccs SET counter = least(counter + $3, 8388607) WHERE bucket = $1 AND eid = $2 RETURNING counter
+_ALARMED: Final = "UPDATE euiccs SET counter_alarmed_at = now() WHERE bucket = $1 AND eid = $2"
+_MOVE_COUNTER: Final = """
+    UPDATE euiccs SET counter = $3, resyncs = resyncs + 1 WHERE bucket = $1 AND eid = $2
+"""
+_IN_STEP: Final = "UPDATE euiccs SET resyncs = 0 WHERE bucket = $1 AND eid = $2 AND resyncs <> 0"
+_STALL: Final = """
+    UPDATE euiccs SET stalled = $3, stalled_at = now() WHERE bucket = $1 AND eid = $2 AND stalled IS DISTINCT FROM $3
+ RETURNING tenant
+"""
+_TURN_KEY: Final = "SELECT turn_key($1, $2, $3)"
+_KEEP_KEY: Final = "SELECT keep_key($1, $2)"
+_TRY_KEY: Final = """
+    UPDATE euiccs SET trial_key = CASE WHEN trial_key = next_key THEN key_number ELSE next_key END,
+                      resyncs = resyncs + 1
+     WHERE bucket = $1 AND eid = $2 AND next_key IS NOT NULL
+ RETURNING trial_key
+"""
+_RENEWING: Final = """
+    UPDATE euiccs SET next_key = $3, next_counter = $4, trial_key = NULL WHERE bucket = $1 AND eid = $2
+"""
+_NEWEST_KEY: Final = "SELECT max(number) FROM identity_keys WHERE identity = $1"
+_HIGHEST_ACCEPTED: Final = """
+    SELECT coalesce(max(p.counter), 0)
+      FROM euiccs e
+      JOIN packages p ON p.bucket = e.bucket AND p.eid = e.eid AND p.association = e.association
+      JOIN results r ON r.bucket = p.bucket AND r.eid = p.eid AND r.operation = p.operation AND r.counter = p.counter
+     WHERE e.bucket = $1 AND e.eid = $2 AND r.kind = 'result' AND r.verdict IN ('verified', 'unverifiable')
 """
 
 
@@ -79,6 +132,14 @@ class Card(msgspec.Struct, frozen=True):
     public_key: bytes | None
     highest_seq: int | None
     inventory_at: datetime | None  # None: its profiles are not known yet
+    former_token: int | None  # while one is on trial: the one before
+    token_on_trial: bool  # it was reported, and no signature has proven it yet
+    key_number: int  # of our identity: the key that the card obeys
+    next_key: int | None  # the one that our last updateEim gives it
+    trial_key: int | None  # which of both is tried, while that is in doubt
+    counter: int
+    resyncs: int  # tries to meet the card's counter since it took one
+    stalled: str | None  # why nothing is signed for it
     traced: bool  # an operator wants to see what it says and is told
     ci_key_id: bytes | None = None
     capabilities: Mapping[str, object] = {}
@@ -109,6 +170,21 @@ class Allocated(msgspec.Struct, frozen=True):
     number: int
     association_token: int | None
     speaks: Speaks | None
+    key_number: int
+    association: int  # whose count the counters belong to
+    alarming: bool  # for the first time above 90 % of the ceiling
+    next_counter: int | None  # where the count begins that an updateEim brings; None: this one goes on
+    next_public_key: bytes | None  # SubjectPublicKeyInfo that an updateEim brings
+
+
+class Wanted(msgspec.Struct, frozen=True, order=True):
+    """How many counters and package numbers one eUICC's next packages need."""
+
+    bucket: Bucket
+    eid: Eid
+    signed: int
+    packages: int
+    most: int  # no counter above this
 
 
 async def lock(db: Db, bucket: Bucket, eid: Eid) -> Card | None:
@@ -164,18 +240,76 @@ async def seen(db: Db, seen_at: Sequence[tuple[Bucket, Eid, datetime]]) -> None:
     await db.execute(_SEEN, [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
 
 
-async def allocate(db: Db, wanted: Sequence[tuple[Bucket, Eid, int, int]]) -> list[Allocated]:
-    """Take counters and package numbers for (bucket, eid, signed packages, packages).
+async def try_token(db: Db, bucket: Bucket, eid: Eid, token: int | None) -> None:
+    """Sign with a token that was reported, beside the proven one, until a signature of the card shows which holds."""
+    await db.execute(_TRY_TOKEN, bucket, eid, token)
 
-    An eUICC whose counter would pass its ceiling is left out (SGP.32 section 2.11.1.1).
-    """
+
+async def return_to_former_token(db: Db, bucket: Bucket, eid: Eid) -> None:
+    """The trial was in vain, or the former one is reported again."""
+    await db.execute(_FORMER_TOKEN, bucket, eid)
+
+
+async def allocate(db: Db, wanted: Sequence[Wanted]) -> list[Allocated]:
+    """Take counters and package numbers. An eUICC whose counter would pass its `most` is left out."""
     rows = sorted(wanted)
     found = await db.fetch(
-        _ALLOCATE, [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], [r[3] for r in rows]
+        _ALLOCATE,
+        [r.bucket for r in rows],
+        [r.eid for r in rows],
+        [r.signed for r in rows],
+        [r.packages for r in rows],
+        [r.most for r in rows],
     )
     return [msgspec.convert(dict(row), Allocated) for row in found]
 
 
-async def jump(db: Db, bucket: Bucket, eid: Eid, margin: int) -> int:
-    """Pass over `margin` counters: the card is ahead of us. The new last one; gaps are harmless."""
-    return int(await db.fetchval(_JUMP, bucket, eid, margin))
+async def alarmed(db: Db, bucket: Bucket, eid: Eid) -> None:
+    """It was said that its counter is high; once for each association."""
+    await db.execute(_ALARMED, bucket, eid)
+
+
+async def move_counter(db: Db, bucket: Bucket, eid: Eid, counter: int) -> None:
+    """Go on from `counter` to meet the card's: one more try. Gaps are harmless."""
+    await db.execute(_MOVE_COUNTER, bucket, eid, counter)
+
+
+async def in_step(db: Db, bucket: Bucket, eid: Eid) -> None:
+    """The card took a counter of ours: tries are counted anew."""
+    await db.execute(_IN_STEP, bucket, eid)
+
+
+async def highest_accepted(db: Db, bucket: Bucket, eid: Eid) -> int:
+    """The highest counter of this association that the card has signed for; 0 when there is none."""
+    return int(await db.fetchval(_HIGHEST_ACCEPTED, bucket, eid))
+
+
+async def stall(db: Db, bucket: Bucket, eid: Eid, why: str) -> bool:
+    """Sign nothing for it until an operator has done something; False when that is so already."""
+    return await db.fetchval(_STALL, bucket, eid, why) is not None
+
+
+async def newest_key(db: Db, identity: IdentityId) -> int:
+    """The number of the identity's newest key; 0: its first."""
+    return int(await db.fetchval(_NEWEST_KEY, identity) or 0)
+
+
+async def renewing(db: Db, bucket: Bucket, eid: Eid, key: int, counter: int | None) -> None:
+    """An updateEim is to give it the key `key`, and a count that begins at `counter` (None: the old one goes on)."""
+    await db.execute(_RENEWING, bucket, eid, key, counter)
+
+
+async def try_key(db: Db, bucket: Bucket, eid: Eid) -> int | None:
+    """Of the two keys that the card may obey, sign with the other than last; its number. The new one comes first."""
+    tried = await db.fetchval(_TRY_KEY, bucket, eid)
+    return int(tried) if tried is not None else None
+
+
+async def turn_key(db: Db, bucket: Bucket, eid: Eid, key: int) -> bool:
+    """The card obeys `key` from now on; False when no updateEim of ours was to give it that one."""
+    return bool(await db.fetchval(_TURN_KEY, bucket, eid, key))
+
+
+async def keep_key(db: Db, bucket: Bucket, eid: Eid) -> bool:
+    """The card still obeys the key it had; False when no other was under way."""
+    return bool(await db.fetchval(_KEEP_KEY, bucket, eid))

@@ -36,7 +36,9 @@ _PAIRS: Final = """
           JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
          WHERE o.bucket = p.bucket AND o.identity = p.identity AND o.state = 'accepted' AND o.held IS NULL
            AND o.not_before > $4 AND o.not_before <= now() AND g.open AND NOT o.eid = ANY ($5::bytea[])
-           AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL AND e.counter < 8388607)
+           AND e.handed_over_at IS NULL
+           AND (o.kind = 'ipaEuiccDataRequest'
+                OR e.introduced_at IS NOT NULL AND (e.stalled IS NULL OR o.kind = 'renewAssociation'))
            AND (SELECT count(*) FROM packages k
                  WHERE k.bucket = o.bucket AND k.eid = o.eid AND k.state IN ('waiting', 'head')) < $6
          ORDER BY o.not_before LIMIT $7

@@ -24,14 +24,14 @@ _IDENTITIES: Final = """
 _INSERT: Final = """
     INSERT INTO euiccs (bucket, eid, tenant, identity, label, tags, introduced_at, counter, association_token,
                         unverifiable, euicc_certificate, eum_certificate, curve, public_key, ci_key_id, group_name,
-                        time_zone)
+                        time_zone, key_number)
     SELECT u.bucket, u.eid, $1, u.identity, u.label, ARRAY(SELECT jsonb_array_elements_text(u.tags -> 'tags')),
            CASE WHEN u.introduced THEN now() END,
            greatest(u.counter, (SELECT max(d.counter) FROM departed d JOIN identities i ON i.eim_id = d.eim_id
                                  WHERE d.bucket = u.bucket AND d.eid = u.eid AND d.tenant = $1 AND i.id = u.identity)),
            u.token,
            u.unverifiable, u.euicc_certificate, u.eum_certificate, u.curve, u.public_key, u.ci_key_id, u.group_name,
-           u.time_zone
+           u.time_zone, (SELECT f.key_number FROM identities f WHERE f.id = u.identity)
       FROM unnest($2::smallint[], $3::bytea[], $4::smallint[], $5::text[], $6::jsonb[], $7::boolean[], $8::integer[],
                   $9::bigint[], $10::boolean[], $11::bytea[], $12::bytea[], $13::text[], $14::bytea[], $15::bytea[],
                   $16::text[], $17::text[])

@@ -30,7 +30,7 @@ _RAISE: Final = """
     WITH cards AS (
         SELECT eid FROM euiccs WHERE bucket = $1 ORDER BY eid FOR UPDATE
     ), raised AS (
-        UPDATE euiccs e SET counter = least(e.counter + $2, 8388607)
+        UPDATE euiccs e SET counter = greatest(e.counter, least(e.counter + $2, 8388606))
           FROM cards c
          WHERE e.bucket = $1 AND e.eid = c.eid
      RETURNING e.eid
@@ -90,7 +90,7 @@ async def take_place(db: Db, jump: Jump, bucket: Bucket) -> bool:
 
 
 async def raise_bucket(db: Db, jump: Jump, bucket: Bucket) -> int:
-    """Raise the counters of one bucket by the margin, never past the ceiling, and take back what was sealed below.
+    """Raise the counters of one bucket by the margin, never past 8,388,606, and take back what was sealed below.
 
     What was handed out already stays: its card may have accepted it. How many eUICCs were raised.
     """

@@ -20,7 +20,8 @@ _LOOK: Final = """
                     WHERE h.bucket = $1 AND h.eid = $2 AND h.state = 'accepted' AND h.held = 'contact') AS awaited,
            EXISTS (SELECT 1 FROM operations o JOIN gates og ON og.id = o.gate
                     WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'accepted' AND o.not_before <= now() AND og.open
-                      AND o.held IS NULL AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL)) AS due
+                      AND o.held IS NULL
+                      AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL AND e.stalled IS NULL)) AS due
       FROM euiccs e
       JOIN mailbox m ON m.bucket = e.bucket AND m.eid = e.eid
       JOIN gates g ON g.id = m.gate
@@ -83,6 +84,9 @@ _EMPTY: Final = """
        SET number = NULL, operation = NULL, counter = NULL, sealed = NULL, handed_at = NULL, deliveries = 0
      WHERE bucket = $1 AND eid = $2 AND handed_at IS NULL
 """
+
+# The same for whoever may not write the mailbox: what was sealed with an old token, key or version never goes out.
+_TAKE_BACK: Final = "SELECT take_back_seals($1, $2)"
 
 # One round trip: counting makes the head end before move_up looks, and a volatile function sees what its own statement
 # has written. Were it otherwise, move_up would refuse: it never overwrites a head that has not ended.
@@ -174,6 +178,11 @@ async def unseal(db: Db, bucket: Bucket, eid: Eid) -> None:
     await db.execute(_KILL, bucket, eid)
     await db.execute(_REOPEN, bucket, eid)
     await db.execute(_EMPTY, bucket, eid)
+
+
+async def take_back_seals(db: Db, bucket: Bucket, eid: Eid) -> None:
+    """Take back every seal that was never handed out, as any role that takes messages may. Lock the eUICC before."""
+    await db.execute(_TAKE_BACK, bucket, eid)
 
 
 async def resolve_head(db: Db, bucket: Bucket, eid: Eid) -> None:

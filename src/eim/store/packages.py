@@ -1,4 +1,4 @@
-"""Every package ever sealed: table `packages`. An (EID, counter) never carries two octet strings."""
+"""Every package ever sealed: table `packages`. Within an association a counter never carries two octet strings."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,9 +15,10 @@ from eim.store.work import Asked
 
 _INSERT: Final = """
     INSERT INTO packages (bucket, eid, number, operation, identity, counter, transaction, token, speaks, sealed, gate,
-                          not_before)
+                          not_before, key_number, association)
     SELECT * FROM unnest($1::smallint[], $2::bytea[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[],
-                         $7::bytea[], $8::bigint[], $9::text[], $10::bytea[], $11::integer[], $12::timestamptz[])
+                         $7::bytea[], $8::bigint[], $9::text[], $10::bytea[], $11::integer[], $12::timestamptz[],
+                         $13::smallint[], $14::smallint[])
 """
 _AUDIT: Final = """
     INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
@@ -28,23 +29,24 @@ _AUDIT: Final = """
 """
 # A result needs the package and the operation that it carried: one round trip for both.
 _BY_TRANSACTION: Final = """
-    SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state,
+    SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state, p.key_number,
            o.id, o.kind, o.iccid, o.rollback, o.details, o.state AS stands, o.doubt, o.outcome, o.order_id
       FROM packages p LEFT JOIN operations o ON o.bucket = p.bucket AND o.id = p.operation
      WHERE p.bucket = $1 AND p.eid = $2 AND p.transaction = $3 AND p.counter IS NOT DISTINCT FROM $4
 """
 _BY_COUNTER: Final = """
-    SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state,
+    SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state, p.key_number,
            o.id, o.kind, o.iccid, o.rollback, o.details, o.state AS stands, o.doubt, o.outcome, o.order_id
       FROM packages p LEFT JOIN operations o ON o.bucket = p.bucket AND o.id = p.operation
      WHERE p.bucket = $1 AND p.eid = $2 AND p.counter = $3
+     ORDER BY p.number DESC LIMIT 1
 """
 _DATA_REQUEST: Final = """
-    SELECT number, operation, counter, transaction, token, speaks, sealed, state FROM packages
+    SELECT number, operation, counter, transaction, token, speaks, sealed, state, key_number FROM packages
      WHERE bucket = $1 AND eid = $2 AND transaction = $3 AND counter IS NULL
 """
 _HEAD: Final = """
-    SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state
+    SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state, p.key_number
       FROM mailbox m JOIN packages p ON p.bucket = m.bucket AND p.eid = m.eid AND p.number = m.number
      WHERE m.bucket = $1 AND m.eid = $2 AND m.handed_at IS NOT NULL
 """
@@ -74,6 +76,8 @@ class Sealed(msgspec.Struct, frozen=True):
     octets: bytes
     gate: int
     not_before: datetime
+    key_number: int = 0  # of the identity: the key that signed it
+    association: int = 0  # whose count the counter belongs to
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -87,6 +91,7 @@ class Package(msgspec.Struct, frozen=True):
     speaks: str
     sealed: bytes
     state: str
+    key_number: int = 0  # the key that signed it
     carried: Asked | None = None  # the operation as it stands, where the package was looked up for a result
 
 
@@ -106,6 +111,8 @@ async def insert(db: Db, sealed: Sequence[Sealed]) -> None:
         [s.octets for s in sealed],
         [s.gate for s in sealed],
         [s.not_before for s in sealed],
+        [s.key_number for s in sealed],
+        [s.association for s in sealed],
     )
     await db.execute(
         _AUDIT,
@@ -176,4 +183,5 @@ def _package(row: Record | None) -> Package | None:
         row["speaks"],
         row["sealed"],
         row["state"],
+        row["key_number"],
     )

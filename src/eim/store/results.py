@@ -30,9 +30,11 @@ _RECENT_UNPROVEN: Final = """
             OR verdict = 'unsigned' AND kind NOT IN ('data', 'dataError'))
 """
 _OVERTAKEN: Final = """
-    SELECT EXISTS (SELECT 1 FROM results
-                    WHERE bucket = $1 AND eid = $2 AND counter > $3 AND kind = 'result'
-                      AND verdict IN ('verified', 'unverifiable'))
+    SELECT EXISTS (SELECT 1 FROM results r
+                     JOIN packages p ON p.bucket = r.bucket AND p.eid = r.eid AND p.operation = r.operation
+                                    AND p.counter = r.counter
+                    WHERE r.bucket = $1 AND r.eid = $2 AND p.number > $3 AND r.kind = 'result'
+                      AND r.verdict IN ('verified', 'unverifiable'))
 """
 # Bounded: when the table is full the oldest strays make room, so a flood can't fill the disk.
 _STRAY: Final = """
@@ -106,9 +108,9 @@ async def unproven_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
     return int(await db.fetchval(_RECENT_UNPROVEN, bucket, eid))
 
 
-async def was_overtaken(db: Db, bucket: Bucket, eid: Eid, counter: int) -> bool:
-    """Whether a result of a package with a higher counter is known: the card executed that one later."""
-    return bool(await db.fetchval(_OVERTAKEN, bucket, eid, counter))
+async def was_overtaken(db: Db, bucket: Bucket, eid: Eid, number: int) -> bool:
+    """Whether the result of a package behind the one with this number is known: the card executed that one later."""
+    return bool(await db.fetchval(_OVERTAKEN, bucket, eid, number))
 
 
 async def keep_stray(db: Db, source: str, digest: bytes, octets: bytes, limit: int) -> None:

@@ -15,7 +15,11 @@ from eim.store import Db, dependents
 
 _OPEN: Final = """
     SELECT o.bucket, o.eid, o.id, o.kind, o.iccid, o.rollback, o.details, o.priority, o.ordinal, o.gate, o.not_before,
-           o.state, e.speaks, e.introduced_at IS NOT NULL AS introduced
+           o.state, e.speaks,
+           e.introduced_at IS NOT NULL AND (e.stalled IS NULL OR o.kind = 'renewAssociation') AS introduced,
+           EXISTS (SELECT 1 FROM operations r
+                    WHERE r.bucket = o.bucket AND r.eid = o.eid AND r.kind = 'renewAssociation'
+                      AND r.state = 'in_doubt') AS on_trial
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN operations o ON o.bucket = u.bucket AND o.eid = u.eid
       JOIN gates g ON g.id = o.gate
@@ -66,7 +70,7 @@ _DOUBT: Final = """
  RETURNING id
 """
 _DOUBTFUL: Final = """
-    SELECT o.id, o.kind, o.iccid, o.rollback, o.details, o.state, o.doubt, o.outcome, o.order_id, p.counter
+    SELECT o.id, o.kind, o.iccid, o.rollback, o.details, o.state, o.doubt, o.outcome, o.order_id, p.counter, p.number
       FROM operations o JOIN packages p ON p.bucket = o.bucket AND p.eid = o.eid AND p.operation = o.id
                                        AND p.state <> 'dead'
      WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'in_doubt'
@@ -77,6 +81,18 @@ _ORDINAL: Final = """
 _INSERT: Final = """
     INSERT INTO operations (bucket, id, eid, tenant, identity, ordinal, kind, priority, ordered_by)
     SELECT $1, $2, $3, e.tenant, e.identity, $4, $5, $6, $7 FROM euiccs e WHERE e.bucket = $1 AND e.eid = $3
+"""
+_RENEWING: Final = """
+    SELECT EXISTS (SELECT 1 FROM operations
+                    WHERE bucket = $1 AND eid = $2 AND kind = 'renewAssociation'
+                      AND (state = 'accepted' OR state IN ('sealed', 'out', 'in_doubt')))
+"""
+_RENEWAL_IN_DOUBT: Final = """
+    SELECT o.id, o.kind, o.iccid, o.rollback, o.details, o.state, o.doubt, o.outcome, o.order_id, p.counter, p.number
+      FROM operations o JOIN packages p ON p.bucket = o.bucket AND p.eid = o.eid AND p.operation = o.id
+                                       AND p.state <> 'dead'
+     WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'in_doubt' AND o.kind = 'renewAssociation'
+     ORDER BY p.number DESC LIMIT 1
 """
 _PENDING: Final = """
     SELECT EXISTS (SELECT 1 FROM operations
@@ -140,7 +156,8 @@ class Open(msgspec.Struct, frozen=True):
     not_before: datetime
     state: State
     speaks: Speaks | None
-    introduced: bool
+    introduced: bool  # signed packages may be made for it
+    on_trial: bool  # it is not known which of two keys its card obeys
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -168,10 +185,11 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Doubtful(msgspec.Struct, frozen=True):
-    """An operation in doubt, with the counter its package carried (None: it was not signed)."""
+    """An operation in doubt, with the place and the counter of its package (None: it was not signed)."""
 
     asked: Asked
     counter: int | None
+    number: int
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -235,7 +253,18 @@ async def doubt(db: Db, bucket: Bucket, operation: UUID, reason: str) -> bool:
 async def doubtful(db: Db, bucket: Bucket, eid: Eid) -> list[Doubtful]:
     """What is in doubt for this eUICC."""
     rows = await db.fetch(_DOUBTFUL, bucket, eid)
-    return [Doubtful(msgspec.convert(dict(row), Asked), row["counter"]) for row in rows]
+    return [Doubtful(msgspec.convert(dict(row), Asked), row["counter"], row["number"]) for row in rows]
+
+
+async def is_renewing(db: Db, bucket: Bucket, eid: Eid) -> bool:
+    """Whether an updateEim of ours is on its way to the card, or in doubt."""
+    return bool(await db.fetchval(_RENEWING, bucket, eid))
+
+
+async def renewal_in_doubt(db: Db, bucket: Bucket, eid: Eid) -> Doubtful | None:
+    """The updateEim of which it is not known whether the card executed it."""
+    row = await db.fetchrow(_RENEWAL_IN_DOUBT, bucket, eid)
+    return Doubtful(msgspec.convert(dict(row), Asked), row["counter"], row["number"]) if row else None
 
 
 async def place(db: Db, bucket: Bucket, eid: Eid, operation: UUID, kind: Kind, priority: int, by: str) -> None:
