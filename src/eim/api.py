@@ -185,6 +185,7 @@ class EuiccView(Tagged, frozen=True):
     highest_seq_number: int | None
     plmn: str | None
     mailbox: HeadView | None
+    notifications: Mapping[str, int]  # on their way to an SM-DP+: how many, by state
 
 
 class ProfileView(Struct, frozen=True):

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Final, Self, TypeVar
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx2
@@ -41,6 +42,17 @@ from eim.api_events import (
     WebhookPage,
     WebhookPageQuery,
     WebhookView,
+)
+from eim.api_notifications import (
+    GivingUp,
+    NewSmdp,
+    NotificationPage,
+    NotificationQuery,
+    NotificationView,
+    SmdpChange,
+    SmdpPage,
+    SmdpQuery,
+    SmdpView,
 )
 from eim.api_onboarding import (
     Adoption,
@@ -342,6 +354,34 @@ class Client:
 
     async def dead_letters(self, webhook: UUID, query: WebhookPageQuery) -> DeadLetterPage:
         return await self._get(f"/v1/webhooks/{webhook}/dead-letters", DeadLetterPage, query)
+
+    async def notifications(self, query: NotificationQuery) -> NotificationPage:
+        return await self._get("/v1/notifications", NotificationPage, query)
+
+    async def notification(self, notification: UUID) -> NotificationView:
+        return await self._get(f"/v1/notifications/{notification}", NotificationView)
+
+    async def retry_notification(self, notification: UUID) -> NotificationView:
+        return await self._post(f"/v1/notifications/{notification}:retry", None, NotificationView)
+
+    async def give_up_notification(self, notification: UUID, why: GivingUp) -> NotificationView:
+        return await self._post(f"/v1/notifications/{notification}:give-up", why, NotificationView)
+
+    async def add_smdp(self, new: NewSmdp) -> SmdpView:
+        return await self._post("/v1/smdps", new, SmdpView)
+
+    async def smdps(self, query: SmdpQuery) -> SmdpPage:
+        return await self._get("/v1/smdps", SmdpPage, query)
+
+    async def smdp(self, address: str) -> SmdpView:
+        return await self._get(f"/v1/smdps/{quote(address, safe='')}", SmdpView)
+
+    async def change_smdp(self, address: str, change: SmdpChange, etag: str | None = None) -> SmdpView:
+        return await self._change("PATCH", f"/v1/smdps/{quote(address, safe='')}", change, SmdpView, etag)
+
+    async def remove_smdp(self, address: str) -> SmdpView:
+        request = self._http.build_request("DELETE", f"/v1/smdps/{quote(address, safe='')}")
+        return await self._call(request, SmdpView)
 
     async def _get(self, path: str, answer: type[A], query: msgspec.Struct | None = None) -> A:
         return await self._call(self._http.build_request("GET", path, params=_params(query)), answer)

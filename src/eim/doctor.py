@@ -171,6 +171,7 @@ async def _database(config: Config, now: datetime) -> AsyncIterator[Check]:
         yield await _leases(db)
         yield await _work(db, now)
         yield await _doubts(db)
+        yield await _notifications(db, now, config)
         yield await _strays(db, config)
 
 
@@ -281,6 +282,17 @@ async def _doubts(db: Db) -> Check:
         todo = "their devices don't call: `eim operations list --state in_doubt`"
         return Check("in doubt", State.WARNING, f"{found} operations for more than a day", todo)
     return Check("in doubt", State.OK, "none for more than a day")
+
+
+async def _notifications(db: Db, now: datetime, config: Config) -> Check:
+    found = await health.notifications(db)
+    said = f"{found.waiting} wait for their SM-DP+, {found.held} are held"
+    if found.held:
+        return Check("notifications", State.WARNING, said, "`eim notifications list --state held` says why")
+    if found.oldest and now - found.oldest > timedelta(hours=config.notifications.alarm_after):
+        todo = "their SM-DP+ doesn't take them: `eim smdps list`"
+        return Check("notifications", State.WARNING, f"{said}, the oldest since {found.oldest:%Y-%m-%d %H:%M}", todo)
+    return Check("notifications", State.OK, said)
 
 
 async def _strays(db: Db, config: Config) -> Check:

@@ -6,13 +6,16 @@ A new route needs an entry here: what its path names, and a body and query with 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 import msgspec
 
 from eim.domain.ids import DEFAULT_TENANT, TenantId, bucket_of
 from eim.services.tokens import Caller, NewToken, Scope
+from eim.store import notifications
+from eim.store.connect import DbRole, transaction
+from eim.store.notifications import Taken
 from eim.web.endpoints import Endpoint
 from eim.web.operator import OperatorServices, endpoints_of, operator_app
 from tests.database import Database
@@ -32,6 +35,8 @@ class Rows(msgspec.Struct, frozen=True):
     upload: str
     tenant: str
     identity: str
+    notification: str
+    smdp: str
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -123,11 +128,24 @@ SAMPLES: Final[Mapping[str, Sample]] = {
     "testWebhook": Sample(_WEBHOOK),
     "replayWebhook": Sample(_WEBHOOK, {"dead_letters": True}),
     "listDeadLetters": Sample(_WEBHOOK),
+    "listNotifications": Sample(),
+    "getNotification": Sample({"id": "notification"}),
+    "retryNotification": Sample({"id": "notification"}),
+    "giveUpNotification": Sample({"id": "notification"}, {"reason": "the server is gone"}),
+    "addSmdp": Sample(body={"address": "another.example.com"}),
+    "listSmdps": Sample(),
+    "getSmdp": Sample({"address": "smdp"}),
+    "changeSmdp": Sample({"address": "smdp"}, {"description": "other"}),
+    "removeSmdp": Sample({"address": "smdp"}),
 }
 # Routes that end what the others need, in this order; they are asked last.
-ENDING: Final = ("retireIdentity", "rotateToken", "revokeToken", "deleteWebhook", "withdraw", "offboardEuicc")
+ENDING: Final = (
+    *("giveUpNotification", "removeSmdp"),
+    *("retireIdentity", "rotateToken", "revokeToken", "deleteWebhook", "withdraw", "offboardEuicc"),
+)
 ABSENT: Final = Rows(
-    eid_text(999), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), "32000", "32000"
+    *(eid_text(999), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), "32000", "32000"),
+    *(str(uuid4()), "absent.example.com"),
 )
 
 
@@ -174,6 +192,7 @@ async def _side(database: Database, services: OperatorServices, tenant: TenantId
         order = (await client.post("/v1/operations", json=_ORDER | {"eid": eid_text(number)})).json()
         hook = (await client.post("/v1/webhooks", json={"url": f"https://hooks.example.com/{tenant}"})).json()
         file = f"eid\n{eid_text(100 + number)}\nnonsense\n"
+        await client.post("/v1/smdps", json={"address": f"smdp{tenant}.example.com"})
         upload = (await client.post("/v1/euiccs:import", content=file, headers={"Content-Type": "text/csv"})).json()
     identity = await database.owner().fetchval("SELECT id FROM identities WHERE tenant = $1", tenant)
     rows = Rows(
@@ -185,12 +204,22 @@ async def _side(database: Database, services: OperatorServices, tenant: TenantId
         upload=upload["id"],
         tenant=str(tenant),
         identity=str(identity),
+        notification=str(await _notification(database, tenant, number)),
+        smdp=f"smdp{tenant}.example.com",
     )
     by_scope = {
         scope: (await services.tokens.create(boss, NewToken(f"{scope.name}-{tenant}", frozenset({scope})))).secret
         for scope in scopes
     }
     return Side(tenant, rows, every, by_scope)
+
+
+async def _notification(database: Database, tenant: TenantId, number: int) -> UUID:
+    eid, taken = eid_of(number), Taken(bytes([number]), b"\x30\x00", "otherSignedNotification", 1)
+    async with transaction(database.pool(DbRole.DEVICE)) as db:
+        made = await notifications.insert(db, bucket_of(eid), eid, tenant, taken)
+    assert made is not None
+    return made
 
 
 async def _profiles(database: Database, tenant: TenantId, number: int) -> None:

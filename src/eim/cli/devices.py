@@ -129,6 +129,7 @@ def _shown(shown: Shown) -> Table:
         ("Counter", association.counter),
         ("Signature form", association.signature_form),
         ("In its mailbox", f"{head.operation}, given {head.deliveries} times" if head else None),
+        ("Notifications", ", ".join(f"{many} {state}" for state, many in shown.euicc.notifications.items()) or None),
     ]
     rows += [("Profile", f"{p.iccid} {p.state} {p.service_provider or ''}") for p in shown.profiles]
     rows += [("Event", _happened(event)) for event in shown.events]

@@ -13,7 +13,7 @@ from eim.domain.ids import Eid, Iccid, TenantId, bucket_of, format_eid
 from eim.domain.operation import State
 from eim.errors import NotFound
 from eim.services.tokens import Caller
-from eim.store import euicc_pages, euiccs, events, operations, profiles
+from eim.store import euicc_pages, euiccs, events, notifications, operations, profiles
 from eim.store.connect import Pool, listing, transaction
 from eim.store.euicc_pages import Filter, Listed
 from eim.store.euiccs import Seen
@@ -52,8 +52,9 @@ class EstateReader:
     async def read(self, caller: Caller, eid: Eid) -> Seen:
         """Everything known of one. Raises NotFound."""
         async with transaction(self._pool, tenant=caller.tenant) as db:
-            seen = await euiccs.read(db, caller.tenant, bucket_of(eid), eid)
-        return _known(seen, eid)
+            seen = _known(await euiccs.read(db, caller.tenant, bucket_of(eid), eid), eid)
+            on_their_way = await notifications.open_of(db, caller.tenant, bucket_of(eid), eid)
+        return msgspec.structs.replace(seen, notifications={s.value: many for s, many in on_their_way.items()})
 
     async def profiles(self, caller: Caller, eid: Eid) -> tuple[Found, ...]:
         """The profiles it last told us of. Raises NotFound."""

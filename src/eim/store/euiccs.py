@@ -211,6 +211,7 @@ class Seen(msgspec.Struct, frozen=True):
     highest_seq: int | None
     plmn: bytes | None
     head: Head | None
+    notifications: Mapping[str, int] = {}  # on their way to an SM-DP+: how many, by state
 
 
 async def identities(db: Db, tenant: TenantId) -> tuple[Identity, ...]:

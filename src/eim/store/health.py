@@ -48,8 +48,22 @@ _DOUBTS: Final = """
       FROM unnest($1::smallint[]) AS b (bucket) JOIN operations o ON o.bucket = b.bucket
      WHERE o.state = 'in_doubt' AND coalesce(o.handed_at, o.created_at) < now() - $2::interval
 """
+_NOTIFICATIONS: Final = """
+    SELECT count(*) FILTER (WHERE n.state <> 'held') AS waiting, count(*) FILTER (WHERE n.state = 'held') AS held,
+           min(n.received_at) AS oldest
+      FROM unnest($1::smallint[]) AS b (bucket) JOIN notifications n ON n.bucket = b.bucket
+     WHERE n.state IN ('stored', 'waiting', 'held')
+"""
 _STRAYS: Final = "SELECT count(*) FROM strays"
 _EVERY: Final = tuple(range(BUCKETS))
+
+
+class Notifications(msgspec.Struct, frozen=True):
+    """How many are on their way, and since when the oldest one is; None: none is."""
+
+    waiting: int
+    held: int
+    oldest: datetime | None
 
 
 class Right(msgspec.Struct, frozen=True):
@@ -146,6 +160,11 @@ async def oldest_due(db: Db) -> datetime | None:
 async def doubts(db: Db, older: timedelta) -> int:
     """Operations that are in doubt for longer than `older`."""
     return int(await db.fetchval(_DOUBTS, _EVERY, older))
+
+
+async def notifications(db: Db) -> Notifications:
+    """What is on its way to SM-DP+."""
+    return msgspec.convert(dict(await db.fetchrow(_NOTIFICATIONS, _EVERY) or {}), Notifications)
 
 
 async def strays(db: Db) -> int:

@@ -44,6 +44,7 @@ _PATHS: Final = {
     "eid": {"type": "string", "pattern": "^[0-9A-Fa-f]{32}$", "description": "the 32 digits of the EID"},
     "tenant": {"type": "integer", "minimum": 1, "maximum": 32767},
     "identity": {"type": "integer", "minimum": 1, "maximum": 32767},
+    "address": {"type": "string", "maxLength": 260, "description": "host or host:port of an SM-DP+"},
 }
 
 Json = Mapping[str, Any]  # a JSON document's edge

@@ -19,7 +19,9 @@ from eim.services.estate import EstateReader
 from eim.services.identities import Blobs, Identities, no_blobs
 from eim.services.onboarding import CheckCertificates, Onboarding
 from eim.services.operations import CONFIRM_ABOVE, Operations
+from eim.services.outstanding import Outstanding
 from eim.services.ports import Cipher, Clock
+from eim.services.smdps import Smdps
 from eim.services.streams import EventReader
 from eim.services.tenants import Tenants
 from eim.services.timelines import Timelines
@@ -37,6 +39,7 @@ from eim.web.euiccs import Euiccs
 from eim.web.events import EventDesk
 from eim.web.identities import IdentityDesk
 from eim.web.imports import ImportDesk
+from eim.web.notifications import NotificationDesk, SmdpDesk
 from eim.web.operations import OperationDesk
 from eim.web.profiles import ProfileFinder
 from eim.web.rates import Rates
@@ -66,6 +69,8 @@ class OperatorServices(msgspec.Struct, frozen=True):
     timelines: Timelines
     events: EventReader
     webhooks: Webhooks
+    notifications: Outstanding
+    smdps: Smdps
     uploads: Uploads
     unknown: UnknownCallers
     unready: Callable[[], Awaitable[tuple[str, ...]]]
@@ -100,6 +105,8 @@ def services_on(pool: Pool, ports: Ports) -> OperatorServices:
         timelines=Timelines(pool),
         events=EventReader(pool, ports.event_streams),
         webhooks=Webhooks(pool, ports.cipher, ports.reach, ports.now),
+        notifications=Outstanding(pool),
+        smdps=Smdps(pool),
         uploads=Uploads(pool, onboarding),
         unknown=UnknownCallers(pool, onboarding),
         unready=ports.unready,
@@ -142,6 +149,8 @@ def endpoints_of(services: OperatorServices) -> list[Endpoint]:
         *SeeingDesk(services.traces, services.timelines).endpoints(),
         *EventDesk(services.events, services.tokens).endpoints(),
         *WebhookDesk(services.webhooks).endpoints(),
+        *NotificationDesk(services.notifications).endpoints(),
+        *SmdpDesk(services.smdps).endpoints(),
     ]
 
 

@@ -54,6 +54,7 @@ def euicc(seen: Seen) -> api.EuiccView:
         highest_seq_number=seen.highest_seq,
         plmn=_hex(seen.plmn),
         mailbox=_head(seen.head) if seen.head else None,
+        notifications=seen.notifications,
     )
 
 
