@@ -1,4 +1,7 @@
-"""Make docs/cli.md and the tables of docs/api.md from what they describe: python docs/make_reference.py"""
+"""Make docs/cli.md and the tables of docs/api.md and docs/operations.md from what they describe.
+
+Run it as: python docs/make_reference.py
+"""
 
 import re
 import sys
@@ -12,6 +15,8 @@ import click
 from eim import errors
 from eim.api import Problem
 from eim.cli import main as eim
+from eim.domain import explanations, retry
+from eim.domain.event import Happening
 from eim.errors import EimError
 from eim.web import body, openapi, problems
 from eim.web.operator import OperatorServices, endpoints_of
@@ -25,7 +30,12 @@ def pages() -> dict[Path, str]:
     """Every page that is made, wholly or in part, with what it should say."""
     api = _DOCS / "api.md"
     text = _put(api.read_text(), "errors", "\n".join(_errors()))
-    return {_DOCS / "cli.md": cli_page(), api: _put(text, "routes", "\n".join(_routes()))}
+    operations = _DOCS / "operations.md"
+    said = _put(operations.read_text(), "retries", "\n".join(_retries()))
+    events = _DOCS / "events.md"
+    told = _put(events.read_text(), "types", "\n".join(_types()))
+    routes = _put(text, "routes", "\n".join(_routes()))
+    return {_DOCS / "cli.md": cli_page(), api: routes, operations: said, events: told}
 
 
 def cli_page() -> str:
@@ -80,6 +90,25 @@ def _routes() -> Iterator[str]:
         for method, operation in methods.items():
             scope = re.search(r"`([^`]+)`", operation.get("description", ""))
             yield f"| `{method.upper()} {path}` | {f'`{scope[1]}`' if scope else ''} | {operation['summary']} |"
+
+
+def _types() -> Iterator[str]:
+    yield "| type | version | what happened |"
+    yield "| --- | --- | --- |"
+    for kind in Happening:
+        yield f"| `{kind.type}` | {kind.version} | {kind.meaning} |"
+
+
+def _retries() -> Iterator[str]:
+    yield "| reason | what it means | first pause | then | longest | tries more |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for reason, rule in retry.RULES.items():
+        pauses = f"{_seconds(rule.first)} | x {rule.growth:g} | {_seconds(rule.longest)}"
+        yield f"| `{reason}` | {explanations.REASONS[reason].means} | {pauses} | {rule.most} |"
+
+
+def _seconds(many: float) -> str:
+    return f"{many / 60:g} min"
 
 
 def _put(text: str, name: str, table: str) -> str:

@@ -29,9 +29,27 @@ Counter: TypeAlias = Annotated[int, Meta(ge=0, le=8_388_607, description="the la
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=1000, description="entries a page")]
 Cursor: TypeAlias = Annotated[str, Meta(max_length=500, description="`next` of the page before")]
+Span: TypeAlias = Annotated[
+    str, Meta(max_length=32, pattern=_NO_NUL, description="in place of `expires_at`: `18 months`, `6 weeks`, `P90D`")
+]
+WindowText: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        pattern=_NO_NUL,
+        description="when it may go out, by the eUICC's own clock: `22:00-06:00`, `Mon-Fri 22:00-06:00`; or by UTC",
+    ),
+]
+Retries: TypeAlias = Annotated[
+    int, Meta(ge=0, le=20, description="tries more at most, whatever the reason; by the reason when not said")
+]
 AfterEvent: TypeAlias = Annotated[
     str,
-    Meta(max_length=64, pattern=_NO_NUL, description="`contact` (the card calls), or an event of it: `euicc.changed`"),
+    Meta(
+        max_length=64,
+        pattern=_NO_NUL,
+        description="`contact` (the card calls), or an event of it: `euicc.network_changed`",
+    ),
 ]
 KindName: TypeAlias = Literal[
     "enable",
@@ -316,6 +334,9 @@ class NewOrder(Request, frozen=True):
     confirm: Annotated[int, Meta(ge=1, le=100_000, description="how many operations are meant")] | None = None
     after: UUID | None = None  # with `eid`: another operation of that eUICC, which has to be done before
     after_event: AfterEvent | None = None
+    expires_in: Span | None = None
+    window: WindowText | None = None
+    retries: Retries | None = None
 
 
 class ChainStep(Request, frozen=True):
@@ -327,6 +348,9 @@ class ChainStep(Request, frozen=True):
     after_event: AfterEvent | None = None
     not_before: Moment | None = None
     expires_at: Moment | None = None
+    expires_in: Span | None = None
+    window: WindowText | None = None
+    retries: Retries | None = None
 
 
 class NewChain(Request, frozen=True):
@@ -396,6 +420,11 @@ class OperationView(Struct, frozen=True):
     after: UUID | None = None  # the operation that has to be done before
     after_event: str | None = None  # what has to happen before
     waits_for: str | None = None  # operation, contact, event or operator; null: nothing
+    window: str | None = None
+    closes_at: datetime | None = None  # the end of its present or next window, which begins with `not_before`
+    retries: int | None = None
+    attempts: int = 0  # tries that ended so that another one follows
+    parked: str | None = None  # why it could not be prepared
 
 
 class OperationPage(Struct, frozen=True):

@@ -229,6 +229,10 @@ class Client:
     async def order(self, new: api.NewOrder) -> api.OrderAccepted:
         return await self._post("/v1/operations", new, api.OrderAccepted)
 
+    async def resume(self, operation: UUID) -> api.OperationView:
+        """Let a parked operation go on."""
+        return await self._post(f"/v1/operations/{operation}:resume", None, api.OperationView)
+
     async def order_chain(self, new: api.NewChain) -> api.ChainAccepted:
         """Order operations that come one after the other."""
         return await self._post("/v1/operations:chain", new, api.ChainAccepted)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import ClassVar
+from uuid import UUID
 
 
 class EimError(Exception):
@@ -146,6 +147,16 @@ class CounterExhausted(Refused):
     """The association's counter is used up (8,388,607): renew the association."""
 
     code = "counter-exhausted"
+
+
+class Unworkable(Refused):
+    """An operation that can't be prepared for its card. `at` is its bucket and its id; the text says why."""
+
+    code = "unworkable"
+
+    def __init__(self, message: str, at: tuple[int, UUID]) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class KeyUnusable(Refused):

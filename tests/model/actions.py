@@ -124,7 +124,7 @@ class Doer:
         async with transaction(self._worker) as db:
             found = await work.expiring(db, [bucket], 10)
         for each in found:
-            await self._asking.expire(each, self.rig.leasing.hold)
+            await self._asking.pass_time(each, self.rig.leasing.hold)
 
     async def _rotate(self) -> None:
         """A token or a version was learnt: what is sealed is sealed anew."""

@@ -99,7 +99,7 @@ async def test_when_one_does_not_succeed_the_rest_is_skipped_and_told(rig: Rig) 
 
 async def test_what_waits_for_contact_or_an_event_goes_out_after_it(rig: Rig) -> None:
     card = rig.cards[0]
-    waiting = await rig.order(card, Kind.LIST_PROFILES, after_event="euicc.changed")
+    waiting = await rig.order(card, Kind.LIST_PROFILES, after_event="euicc.network_changed")
     assert await rig.poll(card) is None
     assert await stands(rig, waiting) == [("accepted", "event")]
     await rig.send(bytes.fromhex("BF4F175A10") + card.eid + bytes.fromhex("820332F451"))  # another network

@@ -29,6 +29,7 @@ class Rows(msgspec.Struct, frozen=True):
 
     eid: str
     operation: str
+    parked: str
     order: str
     token: str
     webhook: str
@@ -99,6 +100,7 @@ SAMPLES: Final[Mapping[str, Sample]] = {
     "listOperations": Sample(),
     "getOperation": Sample({"id": "operation"}),
     "withdraw": Sample({"id": "operation"}),
+    "resume": Sample({"id": "parked"}),
     "getOrder": Sample({"id": "order"}),
     "getSummary": Sample(),
     "createToken": Sample(body=_TOKEN),
@@ -144,8 +146,8 @@ ENDING: Final = (
     *("retireIdentity", "rotateToken", "revokeToken", "deleteWebhook", "withdraw", "offboardEuicc"),
 )
 ABSENT: Final = Rows(
-    *(eid_text(999), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), "32000", "32000"),
-    *(str(uuid4()), "absent.example.com"),
+    *(eid_text(999), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4())),
+    *("32000", "32000", str(uuid4()), "absent.example.com"),
 )
 
 
@@ -189,7 +191,11 @@ async def _side(database: Database, services: OperatorServices, tenant: TenantId
     every = (await services.tokens.create(boss, NewToken(f"boss-{tenant}", scopes))).secret
     victim = await services.tokens.create(boss, NewToken(f"victim-{tenant}", frozenset({Scope.EUICCS_READ})))
     async with client_of(operator_app(services), every) as client:
-        order = (await client.post("/v1/operations", json=_ORDER | {"eid": eid_text(number)})).json()
+        order, other = [
+            (await client.post("/v1/operations", json=_ORDER | {"eid": eid_text(number)})).json() for _ in range(2)
+        ]
+        parked = other["operations"][0]["operation"]
+        await database.owner().execute("UPDATE operations SET held = 'operator' WHERE id = $1", UUID(parked))
         hook = (await client.post("/v1/webhooks", json={"url": f"https://hooks.example.com/{tenant}"})).json()
         file = f"eid\n{eid_text(100 + number)}\nnonsense\n"
         await client.post("/v1/smdps", json={"address": f"smdp{tenant}.example.com"})
@@ -198,6 +204,7 @@ async def _side(database: Database, services: OperatorServices, tenant: TenantId
     rows = Rows(
         eid=eid_text(number),
         operation=order["operations"][0]["operation"],
+        parked=parked,
         order=order["order"],
         token=str(victim.id),
         webhook=hook["webhook"]["id"],

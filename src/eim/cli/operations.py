@@ -1,4 +1,4 @@
-"""`eim operations`: list them, look at one, take one back."""
+"""`eim operations`: list them, look at one, take one back, let one go on."""
 
 from typing import get_args
 from uuid import UUID
@@ -11,7 +11,7 @@ from eim.cli.server import say, server_options, table, target_here
 
 @click.group()
 def operations() -> None:
-    """List operations, look at one, take one back."""
+    """List operations, look at one, take one back, let one go on."""
 
 
 @operations.command("list")
@@ -53,6 +53,16 @@ def withdraw(operation: UUID) -> None:
     found = target.run(lambda client: client.withdraw(operation))
     told = "withdrawn" if found.state == "withdrawn" else f"{found.state}: the card may have it, so it is asked first"
     say(target, found, lambda: f"operation {found.id} is {told}")
+
+
+@operations.command()
+@click.argument("operation", type=click.UUID, metavar="ID")
+@server_options
+def resume(operation: UUID) -> None:
+    """Let a parked operation go on, once what it could not be prepared for is mended."""
+    target = target_here()
+    found = target.run(lambda client: client.resume(operation))
+    say(target, found, lambda: f"operation {found.id} goes on: it is {found.state}")
 
 
 def _why(operation: api.OperationView) -> object:

@@ -87,7 +87,28 @@ _WHICH: Final = (
         metavar="EVENT",
         expose_value=False,
         callback=keep,
-        help="Only after the card called (contact), or after this event of it, as euicc.changed.",
+        help="Only after the card called (contact), or after this event of it, as euicc.network_changed.",
+    ),
+    click.option(
+        "--window",
+        metavar="WINDOW",
+        expose_value=False,
+        callback=keep,
+        help="When it may go out, by the card's own clock: '22:00-06:00', 'Mon-Fri 22:00-06:00'; or add UTC.",
+    ),
+    click.option(
+        "--expires",
+        metavar="SPAN",
+        expose_value=False,
+        callback=keep,
+        help="How long it may wait for the card, as '18 months' or P90D. Default: for ever.",
+    ),
+    click.option(
+        "--retries",
+        type=click.IntRange(0, 20),
+        expose_value=False,
+        callback=keep,
+        help="How often it is tried again by itself when the card can't do it now. Default: by the reason.",
     ),
     click.option("--wait", is_flag=True, expose_value=False, callback=keep, help="Wait until every operation ended."),
 )
@@ -222,6 +243,9 @@ def _asked(kind: api.KindName, rollback: bool | None) -> api.NewOrder:  # noqa: 
         confirm=meta[META + "confirm"],
         after=after,
         after_event=meta[META + "after_event"],
+        window=meta[META + "window"],
+        expires_in=meta[META + "expires"],
+        retries=meta[META + "retries"],
     )
 
 

@@ -61,6 +61,8 @@ class Happening(Enum):
     CERTIFICATE_REFUSED = ("certificate.refused", 1, "The card's certificate is not believed; `why` says the reason.")
     OPERATION_ACCEPTED = ("operation.accepted", 1, "An operation was ordered and will be done.")
     OPERATION_POSTPONED = ("operation.postponed", 1, "The card did not execute it now; it is sent again later.")
+    OPERATION_PARKED = ("operation.parked", 1, "It could not be prepared several times; an operator resumes it.")
+    OPERATION_RESUMED = ("operation.resumed", 1, "An operator let a parked operation go on.")
     OPERATION_IN_DOUBT = ("operation.in_doubt", 1, "It is not known whether the card executed it; the card is asked.")
     OPERATION_DONE = ("operation.done", 1, "The card executed the operation and signed that it did.")
     OPERATION_FAILED = ("operation.failed", 1, "The operation ended without effect; `reason` says why.")

@@ -235,6 +235,10 @@ HAPPENINGS: Final[Mapping[str, Meaning]] = {
     "operation.in_doubt": _meaning(
         "whether the card executed it is not known", "nothing: the card is asked at its next calls"
     ),
+    "operation.parked": _meaning(
+        "it could not be prepared several times in a row, so it waits for an operator",
+        "see why (`eim operations show ID`), mend that, then `eim operations resume ID`, or withdraw it",
+    ),
     "operation.postponed": _meaning("the card could not do it now", _LATER),
 }
 

@@ -13,6 +13,12 @@ AWAITED: Final = (
     Happening.EUICC_INTRODUCED,
     Happening.EUICC_PROVEN,
     Happening.EUICC_CHANGED,
+    Happening.EUICC_NETWORK_CHANGED,
+    Happening.EUICC_DEVICE_CHANGED,
+    Happening.EUICC_FALLBACK_ENTERED,
+    Happening.EUICC_FALLBACK_LEFT,
+    Happening.EUICC_IMMEDIATELY_ENABLED,
+    Happening.EUICC_ECALL_ENDED,
     Happening.DOWNLOAD_REPORTED,
     Happening.NOTIFICATION_STORED,
 )

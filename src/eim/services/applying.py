@@ -1,13 +1,14 @@
 """What a verified result changes: the operation, our view of the card, the doubts it clears. In the caller's
 transaction."""
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from eim.asn1.sgp32 import ResultSigned
-from eim.domain import inventory, operation
+from eim.domain import inventory, operation, retry
 from eim.domain.euicc import Eim, Profile
 from eim.domain.event import Happening
 from eim.domain.ids import parse_iccid
@@ -34,7 +35,9 @@ async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
         return
     outcome = outcome_of(asked.steps, _codes(asked, result))
     seq = result.data.seq_number
-    if asked.state not in operation.ENDED:
+    if await postpone(visit, asked, outcome):
+        pass
+    elif asked.state not in operation.ENDED:
         detail: dict[str, object] = {"seq": seq, "late": package.state != "head", "deviating": outcome.deviating}
         detail |= {"steps": [step.said for step in outcome.steps]}
         detail |= {"rollback": outcome.rollback} if outcome.rollback is not None else {}
@@ -74,6 +77,28 @@ async def _end_and_follow(
         told = await following.follow(visit, asked.steps, outcome, result, explained)
     await end(visit, asked, outcome, {**detail, **told})
     await _clear_doubts(visit, asked.steps, doubts)
+
+
+async def postpone(visit: Visit, asked: Asked, outcome: Outcome) -> bool:
+    """Whether it is tried again later: the card signed that it did not do it, for a reason that passes. A package of
+    which a step was done is never repeated.
+
+    What was sealed behind it is taken back: nothing overtakes the one that waits. Its head is still to be resolved.
+    """
+    took_effect = outcome.rollback is not None or any(step.done for step in outcome.steps)
+    if asked.state is not State.OUT or outcome.state is not State.FAILED or took_effect:
+        return False
+    delay = retry.pause(outcome.reason, asked.attempts, asked.retries, random.uniform(-1, 1))  # noqa: S311 - spreads load
+    if delay is None:
+        return False
+    if outcome.reason == ecalls.REASON:
+        await ecalls.note(visit)
+    about = {"reason": outcome.reason, "attempt": asked.attempts + 1, "again_in_s": round(delay)}
+    await mailbox.unseal_behind(visit.db, visit.bucket, visit.eid)
+    await work.retry(visit.db, visit.bucket, asked.id, delay, about)
+    await visit.record(Happening.OPERATION_POSTPONED, {"operation": str(asked.id), "kind": asked.kind.value, **about})
+    await visit.audit("operation.postponed", {"operation": str(asked.id), **about})
+    return True
 
 
 async def _is_fresh(visit: Visit, result: ResultSigned, package: Package) -> bool:

@@ -3,6 +3,7 @@
 import secrets
 from typing import Final
 
+from eim.domain import opening
 from eim.domain.event import kind_of
 from eim.domain.ids import Bucket, Eid, format_eid, with_bucket
 from eim.domain.operation import Kind, Priority
@@ -32,14 +33,27 @@ class Asking:
             if card is not None:
                 await _serve(db, request, card)
 
-    async def expire(self, expiring: Expiring, hold: Hold) -> None:
-        """End an operation past its time; one that is out is in doubt instead, and a recovery begins."""
+    async def pass_time(self, expiring: Expiring, hold: Hold) -> None:
+        """End an operation past its time (one that is out is in doubt instead, and a recovery begins); or let it wait
+        for its next window."""
         async with transaction(self._pool) as db:
             await hold(db, [expiring.bucket])
             card = await associations.lock(db, expiring.bucket, expiring.eid)
             if card is None:
                 return
-            await _expire(db, expiring, card)
+            if expiring.closes:
+                await reopen(db, expiring.bucket, expiring.eid, every=False)
+            else:
+                await _expire(db, expiring, card)
+
+
+async def reopen(db: Db, bucket: Bucket, eid: Eid, *, every: bool) -> None:
+    """Find the next window of what can't go out any more in its own (`every`: of all that have one). Lock the eUICC
+    before. What was sealed is taken back, so that it stands in nobody's way."""
+    await mailbox.unseal(db, bucket, eid)
+    for each in await work.closed(db, bucket, eid, every=every):
+        found = opening.window(opening.parse(each.opening), opening.zone_named(each.time_zone), each.floor)
+        await work.reopen(db, bucket, eid, each.id, found)
 
 
 async def _serve(db: Db, request: Request, card: Card) -> None:
@@ -51,6 +65,8 @@ async def _serve(db: Db, request: Request, card: Card) -> None:
             await _place_once(db, bucket, eid, Kind.DATA_REQUEST, Priority.ASKED_AGAIN)
         case Ask.RESEAL:
             await mailbox.unseal(db, bucket, eid)
+        case Ask.REOPEN:
+            await reopen(db, bucket, eid, every=True)
         case Ask.RECOVER:
             await resyncing.resync(db, request, card)
             await _recover(db, bucket, eid)
@@ -78,8 +94,11 @@ async def _recover(db: Db, bucket: Bucket, eid: Eid) -> None:
 
 async def _expire(db: Db, expiring: Expiring, card: Card) -> None:
     bucket, eid = expiring.bucket, expiring.eid
-    await mailbox.unseal(db, bucket, eid)
-    if await work.expire(db, bucket, expiring.id):
+    expired = await work.expire(db, bucket, expiring.id)
+    if not expired:
+        await mailbox.unseal(db, bucket, eid)
+        expired = await work.expire(db, bucket, expiring.id)
+    if expired:
         outcome = "expired"
     elif await work.doubt(db, bucket, expiring.id, "expired"):
         outcome = "in_doubt"

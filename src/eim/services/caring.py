@@ -11,11 +11,12 @@ from eim.domain.ids import Eid, bucket_of, format_eid
 from eim.errors import Guarded, NotFound, PreconditionFailed
 from eim.services.onboarding import check_time_zone
 from eim.services.tokens import Caller
-from eim.store import audit, euiccs, events
+from eim.store import audit, euiccs, events, requests
 from eim.store.audit import Record
 from eim.store.connect import Pool, transaction
 from eim.store.euiccs import Editable, Leaving
 from eim.store.events import Event
+from eim.store.requests import Ask
 
 
 class Guard(Enum):
@@ -65,6 +66,9 @@ class Care:
                 await audit.write(db, [_record(caller, "euicc.edit", eid, about)])
                 told = Event(bucket, eid, Happening.EUICC_EDITED, about | {"by": caller.actor})
                 await events.append(db, caller.tenant, [told])
+            if new.time_zone != now.time_zone:  # a worker finds the windows of its operations anew
+                await requests.add(db, bucket, eid, Ask.REOPEN, "its time zone changed")
+                await events.hint(db, [bucket])
 
     async def offboard(self, caller: Caller, eid: Eid, reason: str, rule: Guard) -> Leaving:
         """Take it out; what a later association has to begin above is given, and kept.

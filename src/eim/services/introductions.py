@@ -63,10 +63,8 @@ async def take_error(visit: Visit, error: DataError) -> None:
     await _store(visit, "dataError", error.raw, package)
     if package is None or not await _is_awaited(visit, package):
         return
-    asked = await work.read(visit.db, visit.bucket, package.operation)
-    if asked is not None and error.code == ecalls.ACTIVE and asked.state is State.OUT:
-        await ecalls.postpone(visit, asked)
-        await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
+    if error.code == ecalls.ACTIVE:
+        await _answered(visit, package, Outcome(State.FAILED, ecalls.REASON))
         return
     if error.code == _INCORRECT_TAG_LIST and package.speaks != Speaks.V1_0_1.value and not visit.card.token_proven:
         await visit.learn_speaks(Speaks.V1_0_1)
@@ -152,7 +150,9 @@ async def _store(visit: Visit, kind: str, octets: bytes, package: Package | None
 async def _answered(visit: Visit, package: Package, outcome: Outcome) -> None:
     asked = await work.read(visit.db, visit.bucket, package.operation)
     if asked is not None and asked.state not in operation.ENDED:
-        await applying.end(visit, asked, outcome, {})
+        ordered = asked.order_id is not None or outcome.reason == ecalls.REASON  # else the eIM asks anew by itself
+        if not (ordered and await applying.postpone(visit, asked, outcome)):
+            await applying.end(visit, asked, outcome, {})
     if package.state == "head":
         await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from eim.domain import opening
 from eim.domain.event import Happening
 from eim.domain.ids import (
     Bucket,
@@ -22,7 +23,7 @@ from eim.domain.ids import (
 )
 from eim.domain.operation import ENDED, Kind, State, move
 from eim.domain.step import Step, compact, name_of
-from eim.domain.waiting import held_at_first
+from eim.domain.waiting import Held, held_at_first
 from eim.errors import Conflict, InvalidRequest, NotFound
 from eim.services import ordering, previewing
 from eim.services.limits import make_room_for_order
@@ -128,7 +129,7 @@ class Operations:
         The same request under the same key is answered as before and orders nothing. Raises InvalidRequest,
         InvalidLines, Unconfirmed, LimitReached, KeyReused.
         """
-        ordering.check(asked, datetime.now(UTC))
+        asked = _checked(asked)
         control = uuid4()
         async with transaction(self._pool, tenant=caller.tenant) as db:
             before = await answered_before(db, caller.tenant, repeat, control, Accepted)
@@ -147,8 +148,7 @@ class Operations:
         A step is judged by what its card holds once those before it went well. `confirm` of the first step counts
         the operations of all. Raises what `place` raises.
         """
-        for step in steps:
-            ordering.check(step, datetime.now(UTC))
+        steps = [_checked(step) for step in steps]
         control = uuid4()
         async with transaction(self._pool, tenant=caller.tenant) as db:
             before = await answered_before(db, caller.tenant, repeat, control, Chained)
@@ -163,7 +163,7 @@ class Operations:
 
     async def preview(self, caller: Caller, asked: Ordering) -> Preview:
         """What `place` would do with this order, without doing it. Raises InvalidRequest."""
-        ordering.check(asked, datetime.now(UTC))
+        asked = _checked(asked)
         problems = Problems()
         async with transaction(self._pool, tenant=caller.tenant) as db:
             targets = await _targets(db, caller.tenant, asked)
@@ -187,6 +187,19 @@ class Operations:
             if not _withdrawn(found):
                 await _withdraw(db, caller, bucket, found)
                 await _tell(db, caller, bucket, found)
+            return await _read(db, caller.tenant, operation)
+
+    async def resume(self, caller: Caller, operation: UUID) -> Operation:
+        """Let a parked operation go on. Raises NotFound, and Conflict for one that is not parked."""
+        async with transaction(self._pool, tenant=caller.tenant) as db:
+            found = await _read(db, caller.tenant, operation)
+            bucket = bucket_of(found.eid)
+            await euiccs.lock(db, caller.tenant, bucket, [found.eid])
+            found = await _read(db, caller.tenant, operation)
+            if found.held is not Held.OPERATOR:
+                raise Conflict(f"operation {operation} is not parked, so there is nothing to resume")
+            await operations.resume(db, caller.tenant, bucket, operation)
+            await _tell_resumed(db, caller, bucket, found)
             return await _read(db, caller.tenant, operation)
 
     async def read(self, caller: Caller, operation: UUID) -> Operation:
@@ -230,7 +243,9 @@ async def _place(db: Db, caller: Caller, asked: Ordering, control: UUID, behind:
     settled = problems.settle(asked.on_error, len(targets))
     await make_room_for_order(db, caller.tenant)
     lines = await _lines(db, caller.tenant, control, decided)
-    lines = [_after(line, asked, behind) for line in lines]
+    now = datetime.now(UTC)
+    zones = {each.at.eid: each.at.time_zone for each in decided}
+    lines = [_in_window(_after(line, asked, behind), asked, zones[line.eid], now) for line in lines]
     await _insert(db, caller, control, asked, lines)
     return Stands(control, tuple(decided), tuple(lines), settled)
 
@@ -267,6 +282,19 @@ def _after(line: Line, asked: Ordering, behind: Behind) -> Line:
     after = behind.operations.get(line.eid)
     held = held_at_first(asked.after_event, open_before=after is not None and behind.is_open)
     return msgspec.structs.replace(line, after=after, held=held)
+
+
+def _in_window(line: Line, asked: Ordering, time_zone: str | None, now: datetime) -> Line:
+    if asked.opening is None:
+        return line
+    first = max(asked.not_before or now, now)
+    return msgspec.structs.replace(line, window=opening.window(asked.opening, opening.zone_named(time_zone), first))
+
+
+def _checked(asked: Ordering) -> Ordering:
+    now = datetime.now(UTC)
+    ordering.check(asked, now)
+    return ordering.timed(asked, now)
 
 
 async def _known(db: Db, tenant: TenantId, cards: Mapping[Eid, Locked], behind: Behind) -> Known:
@@ -306,7 +334,14 @@ async def _lines(db: Db, tenant: TenantId, control: UUID, decided: Sequence[Deci
 async def _insert(db: Db, caller: Caller, control: UUID, asked: Ordering, lines: Sequence[Line]) -> None:
     """The order, its operations, what the timelines and the audit say of it, and the hint to the workers."""
     terms = Terms(
-        control, caller.actor, asked.priority, asked.not_before, asked.expires_at, after_event=asked.after_event
+        order_id=control,
+        ordered_by=caller.actor,
+        priority=asked.priority,
+        not_before=asked.not_before,
+        expires_at=asked.expires_at,
+        after_event=asked.after_event,
+        opening=str(asked.opening) if asked.opening else None,
+        retries=asked.retries,
     )
     await orders.insert(db, caller.tenant, Placing(control, asked.kind, len(lines), caller.actor))
     await operations.insert(db, caller.tenant, terms, lines)
@@ -366,12 +401,20 @@ def _withdrawn(found: Operation) -> bool:
 async def _withdraw(db: Db, caller: Caller, bucket: Bucket, found: Operation) -> None:
     if found.ordered_by == _OURS:
         raise Conflict("this operation is the eIM's own: it needs the answer, so it can't be withdrawn")
-    if found.state is State.OUT:
+    if found.state in (State.OUT, State.IN_DOUBT):
         await operations.doubt(db, caller.tenant, bucket, found.id)
         await requests.add(db, bucket, found.eid, Ask.RECOVER, "withdrawn")
         return
     move(found.state, State.WITHDRAWN)
     await operations.withdraw(db, caller.tenant, bucket, found.id, caller.actor)
+
+
+async def _tell_resumed(db: Db, caller: Caller, bucket: Bucket, found: Operation) -> None:
+    data = {"operation": str(found.id), "by": caller.actor}
+    await events.append(db, caller.tenant, [Event(bucket, found.eid, Happening.OPERATION_RESUMED, data)])
+    about = {"parked": found.parked}
+    await audit.write(db, [Record(caller.tenant, caller.actor, "operation.resume", str(found.id), about, bucket)])
+    await events.hint(db, [bucket])
 
 
 async def _tell(db: Db, caller: Caller, bucket: Bucket, found: Operation) -> None:

@@ -7,9 +7,11 @@ from uuid import UUID
 
 import msgspec
 
+from eim.domain import lasting
 from eim.domain.euicc import Profile
 from eim.domain.guards import Holds, assuming, choose, refuse_harm
 from eim.domain.ids import Eid, Iccid, eid_check_digits_hold, format_eid, format_iccid, parse_iccid
+from eim.domain.opening import Opening, zone_named
 from eim.domain.operation import OF_A_PROFILE, Kind, Priority
 from eim.domain.step import (
     OF_PROFILES,
@@ -77,6 +79,9 @@ class Ordering(msgspec.Struct, frozen=True):
     confirm: int | None = None  # how many operations whoever orders expects
     after: UUID | None = None  # another operation of the one eUICC that is meant, which has to be done before
     after_event: str | None = None  # what has to happen before: `contact`, or an event of the card
+    expires_in: str | None = None  # in place of `expires_at`: as "18 months"
+    opening: Opening | None = None  # when it may go out; None: always
+    retries: int | None = None  # tries more at most, whatever the reason; None: by the reason
     steps: tuple[Template, ...] = ()  # of one package; none: what `kind` says
 
     @property
@@ -135,6 +140,8 @@ def check(asked: Ordering, now: datetime) -> None:
         raise InvalidRequest("rollback belongs to enable only")
     if asked.after is not None and (isinstance(asked.targets, Estate) or len(asked.targets) != 1):
         raise InvalidRequest("'after' names an operation of one eUICC: order for that one alone, or order a chain")
+    if asked.expires_in is not None and asked.expires_at is not None:
+        raise InvalidRequest("'expires_at' and 'expires_in' say the same: give one of them")
     if asked.after_event is not None:
         check_event(asked.after_event)
     for moment in (asked.not_before, asked.expires_at):
@@ -155,6 +162,14 @@ def _check_profile(asked: Ordering) -> None:
         raise InvalidRequest(f"{asked.kind.value} is about the whole card: name no profile")
     if any(named) and not is_open:
         raise InvalidRequest("every step names its profile already: name none for all")
+
+
+def timed(asked: Ordering, now: datetime) -> Ordering:
+    """The order with its end as a moment, counted from `now`, or from `not_before`. Raises InvalidRequest."""
+    if asked.expires_in is None or asked.expires_at is not None:
+        return asked
+    ends = lasting.after(asked.expires_in, max(asked.not_before or now, now))
+    return msgspec.structs.replace(asked, expires_at=ends, expires_in=None)
 
 
 def read(asked: Ordering, targets: Sequence[Target], problems: Problems) -> list[Wanted]:
@@ -182,6 +197,7 @@ def decide(asked: Ordering, wanted: Sequence[Wanted], known: Known, problems: Pr
     for line in wanted:
         try:
             at = _find(known.cards, line.eid)
+            _refuse_zoneless(asked, at)
             holds = known.holds(at)
             earlier = before.setdefault(line.eid, [])
             holds = msgspec.structs.replace(holds, queued=[*holds.queued, *earlier])
@@ -262,6 +278,13 @@ def _find(locked: Mapping[Eid, Locked], eid: Eid) -> Locked:
         return locked[eid]
     slip = "" if eid_check_digits_hold(eid) else "; its check digits don't match, so a digit is mistyped"
     raise NotFound(f"EID {format_eid(eid)} is not onboarded{slip}")
+
+
+def _refuse_zoneless(asked: Ordering, at: Locked) -> None:
+    if asked.opening is not None and not asked.opening.utc and zone_named(at.time_zone) is None:
+        raise InvalidRequest(
+            f"EID {format_eid(at.eid)} has no time zone: write it (eim devices edit --time-zone), or say UTC"
+        )
 
 
 def _chosen(service_provider: str | None, profiles: Sequence[Profile] | None) -> Iccid:

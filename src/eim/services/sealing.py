@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
@@ -15,7 +16,7 @@ from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TransactionId, format_eid, transaction_of
 from eim.domain.operation import SIGNED, Kind, Priority, State
 from eim.domain.step import DataRequest, refuse_unspoken
-from eim.errors import KeyUnusable, NotInVersion
+from eim.errors import EimError, KeyUnusable, NotInVersion, Unworkable
 from eim.protocol import esep, steps
 from eim.services import associating
 from eim.services.associating import Renewal
@@ -29,6 +30,8 @@ from eim.store.work import Open
 
 _NOT_IN_VERSION: Final = "notInVersion"  # the reason of what the version of a card doesn't have
 _AUTOMATIC: Final = Renewal(automatic=True)
+_FAULTS: Final = 5  # times in a row that an operation can't be sealed before it is parked
+_LATER_S: Final = 10.0  # seconds until the second try, twice as many until the third
 _RANDOM_OCTETS: Final = 14  # of an eimTransactionId; the first two of its 16 are the bucket
 
 
@@ -45,13 +48,15 @@ class Plan(msgspec.Struct, frozen=True):
 def plan(bucket: Bucket, eid: Eid, operations: Sequence[Open], ahead: int) -> Plan:
     """Which of one eUICC's open operations, given in the order they go out, are sealed next.
 
-    Nothing is sealed past the first one that can't be: an enable never overtakes what was ordered before it.
+    Nothing is sealed past the first one that can't be: an enable never overtakes what was ordered before it. A seal
+    that may not go out now (its gate or window closed) makes way for what may.
     """
     if any(o.on_trial for o in operations):
         return Plan(bucket, eid, _on_trial(operations))
     waiting = [o for o in operations if o.state is not State.OUT]
     accepted_at = next((i for i, o in enumerate(waiting) if o.state is State.ACCEPTED), len(waiting))
-    if any(o.state is State.SEALED for o in waiting[accepted_at:]):
+    stuck = accepted_at < len(waiting) and any(not o.eligible for o in waiting)
+    if stuck or any(o.state is State.SEALED for o in waiting[accepted_at:]):
         return Plan(bucket, eid, (), overtaken=True)
     chosen: list[Open] = []
     if any(o.kind is Kind.RENEW and o.state is not State.ACCEPTED for o in operations):
@@ -63,7 +68,7 @@ def plan(bucket: Bucket, eid: Eid, operations: Sequence[Open], ahead: int) -> Pl
         (refused if _is_unspoken(candidate) else chosen).append(candidate)
         if candidate.kind is Kind.RENEW:
             break
-    room = ahead - (len(operations) - (len(waiting) - accepted_at))
+    room = ahead - sum(o.state is not State.ACCEPTED and o.eligible for o in operations)
     return Plan(bucket, eid, tuple(chosen[: max(room, 0)]), refused=tuple(refused))
 
 
@@ -72,6 +77,8 @@ def _is_unspoken(operation: Open) -> bool:
         refuse_unspoken(operation.steps, operation.speaks)
     except NotInVersion:
         return True
+    except (EimError, ValueError, TypeError) as error:
+        raise _unworkable(operation, error) from error
     return False
 
 
@@ -80,6 +87,11 @@ def _on_trial(operations: Sequence[Open]) -> tuple[Open, ...]:
     if any(o.state is not State.ACCEPTED for o in operations):
         return ()
     return tuple(o for o in operations if o.priority == Priority.RECOVERY)[:1]
+
+
+def _unworkable(operation: Open, error: Exception) -> Unworkable:
+    why = str(error) if isinstance(error, EimError) else type(error).__name__
+    return Unworkable(why, (operation.bucket, operation.id))
 
 
 class Sealer:
@@ -91,10 +103,11 @@ class Sealer:
         self._ahead = ahead  # packages in front of one eUICC, the one that is out included
         self._renewal = renewal
 
-    async def seal(self, eids: Sequence[tuple[Bucket, Eid]], hold: Hold) -> int:
+    async def seal(self, eids: Sequence[tuple[Bucket, Eid]], hold: Hold, ahead: int | None = None) -> int:
         """Seal what is due for `eids`, in one transaction; for how many of them there may be more to do at once.
 
-        0: nothing was sealed or taken back, so looking again at once would find the same.
+        0: nothing was sealed or taken back, so looking again at once would find the same. Raises Unworkable.
+        ahead  how many packages at most for each now, of the one that are due; None: as many as there is room
         """
         async with transaction(self._pool) as db:
             await hold(db, [bucket for bucket, _ in eids])
@@ -105,7 +118,7 @@ class Sealer:
             refused = [p for p in plans if p.refused]
             for each in refused:
                 await _refuse(db, each)
-            plans = [p for p in plans if p.seal]
+            plans = [Plan(p.bucket, p.eid, p.seal[:ahead]) for p in plans if p.seal]
             allocated = await self._allocate(db, plans)
             # Near the ceiling the counters do not suffice for all: then for the first.
             plans = [p if (p.bucket, p.eid) in allocated else _first(p) for p in plans]
@@ -136,6 +149,32 @@ class Sealer:
             self._keys.load(key_name)
         except KeyUnusable:
             return False
+        return True
+
+    async def first(self, bucket: Bucket, eid: Eid) -> UUID | None:
+        """What is sealed next for this eUICC. Raises Unworkable."""
+        async with transaction(self._pool) as db:
+            return next((o.id for p in await self._plans(db, [(bucket, eid)]) for o in p.seal), None)
+
+    async def set_aside(self, error: Unworkable, hold: Hold) -> bool:
+        """It can't be sealed: it is tried again later, and after some times in a row it is parked. False: it is not
+        there any more."""
+        bucket, operation = Bucket(error.at[0]), error.at[1]
+        async with transaction(self._pool) as db:
+            await hold(db, [bucket])
+            eid = await work.whose(db, bucket, operation)
+            card = await associations.lock(db, bucket, eid) if eid is not None else None
+            if eid is None or card is None:
+                return False
+            fault = await work.fault(db, bucket, operation, str(error), _LATER_S, _FAULTS)
+            if fault is None or not fault.parked:
+                return fault is not None
+            about = {"operation": str(operation), "kind": fault.kind, "why": str(error)}
+            await events.record(db, bucket, eid, card.tenant, Happening.OPERATION_PARKED, about)
+            subject = format_eid(eid)
+            await audit.record(
+                db, bucket, card.tenant, actor="worker", action="operation.parked", subject=subject, data=about
+            )
         return True
 
     async def _plans(self, db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> list[Plan]:
@@ -192,15 +231,18 @@ class _Made(msgspec.Struct, frozen=True):
 
 
 def _sealed(allocated: Allocated, operations: Sequence[Open], signer: Signer) -> list[Sealed]:
-    """The packages of one eUICC, numbers and counters rising from what was allocated."""
+    """The packages of one eUICC, numbers and counters rising from what was allocated. Raises Unworkable."""
     rows: list[Sealed] = []
     counter = allocated.counter
     for number, operation in enumerate(operations, allocated.number + 1):
-        if operation.kind in SIGNED:
-            counter += 1
-            made = _package(allocated, operation, counter, signer)
-        else:
-            made = _data_request(allocated, operation)
+        signed = operation.kind in SIGNED
+        counter += signed
+        try:
+            made = _package(allocated, operation, counter, signer) if signed else _data_request(allocated, operation)
+        except KeyUnusable:
+            raise  # no operation is to blame
+        except (EimError, ValueError, TypeError) as error:
+            raise _unworkable(operation, error) from error
         rows.append(_row(allocated, operation, number, made))
     return rows
 
@@ -265,6 +307,7 @@ def _row(allocated: Allocated, operation: Open, number: int, made: _Made) -> Sea
         octets=made.octets,
         gate=operation.gate,
         not_before=operation.not_before,
+        closes_at=operation.closes_at,
         key_number=allocated.key_number,
         association=allocated.association,
     )

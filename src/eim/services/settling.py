@@ -11,7 +11,7 @@ from eim.domain.event import Happening
 from eim.domain.ids import Eid, TransactionId
 from eim.domain.operation import State
 from eim.domain.outcome import Outcome, package_error
-from eim.services import applying, ecalls, renewing
+from eim.services import applying, renewing
 from eim.services.verdicts import Verdict, judge
 from eim.services.visit import Visit
 from eim.store import associations, mailbox, packages, requests, results, work
@@ -190,12 +190,12 @@ async def _apply(visit: Visit, result: ResultSigned | ErrorSigned, package: Pack
 async def _error(visit: Visit, code: int, package: Package) -> None:
     """The card signed that it did not execute the package."""
     asked = await work.read(visit.db, visit.bucket, package.operation)
+    outcome = Outcome(State.FAILED, package_error(code))
+    awaited = asked if asked is not None and asked.state in (State.OUT, State.IN_DOUBT) else None
     if asked is not None and code == _OUT_OF_RANGE and asked.state is State.OUT:
         await _take_again_lower(visit, asked)
-    elif asked is not None and code == ecalls.ACTIVE and asked.state is State.OUT:
-        await ecalls.postpone(visit, asked)
-    elif asked is not None and asked.state in (State.OUT, State.IN_DOUBT):
-        await applying.end(visit, asked, Outcome(State.FAILED, package_error(code)), {})
+    elif awaited is not None and not await applying.postpone(visit, awaited, outcome):
+        await applying.end(visit, awaited, outcome, {})
     if package.state == "head":
         await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
 
@@ -204,7 +204,7 @@ async def _take_again_lower(visit: Visit, asked: Asked) -> None:
     """The counter is above what the card can count to: a worker looks for one between that and the last it took."""
     reason = package_error(_OUT_OF_RANGE)
     await mailbox.unseal_behind(visit.db, visit.bucket, visit.eid)
-    await work.retry(visit.db, visit.bucket, asked.id, 0.0)
+    await work.retry(visit.db, visit.bucket, asked.id, 0.0, {"reason": reason})
     await requests.add(visit.db, visit.bucket, visit.eid, Ask.RECOVER, reason)
     await visit.record(Happening.OPERATION_POSTPONED, {"operation": str(asked.id), "reason": reason})
 

@@ -12,7 +12,7 @@ import structlog
 
 from eim import instruments
 from eim.domain.ids import Bucket, Eid, IdentityId, format_eid
-from eim.errors import Contended, EimError, KeyUnusable, LeaseLost, Unavailable
+from eim.errors import Contended, EimError, KeyUnusable, LeaseLost, Unavailable, Unworkable
 from eim.services.asking import Asking
 from eim.services.lanes import Lane, LaneRules
 from eim.services.leasing import Leasing
@@ -30,6 +30,9 @@ _COALESCE: Final = 0.02  # seconds between two rounds that hints wake: many hint
 _SLOWER: Final = 16  # times that a signature on brainpoolP256r1 costs more, about: its batches are that much smaller
 _CHORES: Final = "chores"
 _SLOW_AGAIN: Final = 5.0  # seconds between looks for a first identity on brainpoolP256r1
+
+# What one operation or request may cause, and what must not hold up the others.
+_BAD: Final = (EimError, ValueError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 _log = structlog.get_logger()
 
@@ -88,7 +91,7 @@ class Worker:
                 served += await self._alone(request.eid, self._asking.serve(request, self._leasing.hold))
                 self._hint(request.bucket, request.eid)
             for each in expiring:
-                served += await self._alone(each.eid, self._asking.expire(each, self._leasing.hold))
+                served += await self._alone(each.eid, self._asking.pass_time(each, self._leasing.hold))
                 self._hint(each.bucket, each.eid)
         return served
 
@@ -125,7 +128,7 @@ class Worker:
             await deed
         except (LeaseLost, Unavailable):
             raise
-        except (EimError, ValueError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        except _BAD as error:
             _log.error("worker.cannot_serve", eid=format_eid(eid), why=str(error))
             return 0
         return 1
@@ -136,15 +139,16 @@ class Worker:
             return await self._sealer.seal(sorted({(each.bucket, each.eid) for each in batch}), self._leasing.hold)
         except (LeaseLost, Unavailable):
             raise
-        except (EimError, ValueError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        except Unworkable as error:
+            return await self._seal(batch, lane) if await self._set_aside(error, lane) else 0
+        except _BAD as error:
             if isinstance(error, KeyUnusable) and (keyless := await self._keyless(batch)):
                 _log.error("worker.no_key", identities=sorted(keyless), why=str(error))
                 lane.mute(keyless)
                 others = [each for each in batch if each.identity not in keyless]
                 return await self._seal(others, lane) if others else 0
             if len(batch) == 1:
-                await self._leave_alone(batch[0], error, lane)
-                return 0
+                return await self._seal_alone(batch[0], error, lane)
             middle = len(batch) // 2
             return await self._seal(batch[:middle], lane) + await self._seal(batch[middle:], lane)
 
@@ -157,6 +161,29 @@ class Worker:
             if not self._sealer.can_sign(name):
                 found.add(identity)
         return found
+
+    async def _seal_alone(self, bad: Due, error: Exception, lane: Lane) -> int:
+        """One of its operations can't be sealed: seal those before it, one by one, and set it aside."""
+        at, first = (bad.bucket, bad.eid), None
+        try:
+            first = await self._sealer.first(*at)
+            return await self._sealer.seal([at], self._leasing.hold, ahead=1)
+        except (LeaseLost, Unavailable):
+            raise
+        except Unworkable as found:
+            await self._set_aside(found, lane)
+        except _BAD as blamed:
+            if isinstance(error, KeyUnusable) or first is None:  # no operation is to blame
+                await self._leave_alone(bad, blamed, lane)
+            else:
+                await self._set_aside(Unworkable(type(blamed).__name__, (bad.bucket, first)), lane)
+        return 0
+
+    async def _set_aside(self, error: Unworkable, lane: Lane) -> bool:
+        _log.error("worker.cannot_seal", operation=str(error.at[1]), why=str(error))
+        lane.faults += 1
+        instruments.SEAL_FAULTS.labels(lane.rules.name).inc()
+        return await self._sealer.set_aside(error, self._leasing.hold)
 
     async def _leave_alone(self, bad: Due, error: Exception, lane: Lane) -> None:
         _log.error("worker.cannot_seal", eid=format_eid(bad.eid), why=str(error))

@@ -36,11 +36,17 @@ _PAIRS: Final = """
           JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
          WHERE o.bucket = p.bucket AND o.identity = p.identity AND o.state = 'accepted' AND o.held IS NULL
            AND o.not_before > $4 AND o.not_before <= now() AND g.open AND NOT o.eid = ANY ($5::bytea[])
+           AND (o.closes_at IS NULL OR o.closes_at > now())
            AND e.handed_over_at IS NULL
            AND (o.kind = 'ipaEuiccDataRequest'
                 OR e.introduced_at IS NOT NULL AND (e.stalled IS NULL OR o.kind = 'renewAssociation'))
-           AND (SELECT count(*) FROM packages k
-                 WHERE k.bucket = o.bucket AND k.eid = o.eid AND k.state IN ('waiting', 'head')) < $6
+           -- nothing overtakes what is tried again later, but what has a higher priority
+           AND NOT EXISTS (SELECT 1 FROM operations b
+                            WHERE b.bucket = o.bucket AND b.eid = o.eid AND b.state = 'accepted' AND b.attempts > 0
+                              AND b.not_before > now() AND (b.priority, b.ordinal) < (o.priority, o.ordinal))
+           AND (SELECT count(*) FROM packages k JOIN gates kg ON kg.id = k.gate
+                 WHERE k.bucket = o.bucket AND k.eid = o.eid AND k.state IN ('waiting', 'head') AND kg.open
+                   AND (k.closes_at IS NULL OR k.closes_at > now())) < $6
          ORDER BY o.not_before LIMIT $7
      ) AS c
      ORDER BY row_number() OVER (PARTITION BY i.tenant ORDER BY c.not_before), i.tenant

@@ -53,12 +53,12 @@ _INSERT_TAGS: Final = """
 """
 # Locks of many rows are taken bucket by bucket, and within one by EID: two orders never wait for each other.
 _LOCK: Final = """
-    SELECT e.bucket, e.eid, e.identity, e.inventory_at, e.speaks, e.eims, i.eim_id
+    SELECT e.bucket, e.eid, e.identity, e.inventory_at, e.time_zone, e.speaks, e.eims, i.eim_id
       FROM euiccs e JOIN identities i ON i.id = e.identity
      WHERE e.bucket = $1 AND e.eid = ANY ($2::bytea[]) AND e.tenant = $3 ORDER BY e.eid FOR UPDATE OF e
 """
 _FIND: Final = """
-    SELECT e.bucket, e.eid, e.identity, e.inventory_at, e.speaks, e.eims, i.eim_id
+    SELECT e.bucket, e.eid, e.identity, e.inventory_at, e.time_zone, e.speaks, e.eims, i.eim_id
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN euiccs e ON e.bucket = u.bucket AND e.eid = u.eid
       JOIN identities i ON i.id = e.identity
@@ -156,6 +156,7 @@ class Locked(msgspec.Struct, frozen=True):
     eid: Eid
     identity: IdentityId
     inventory_at: datetime | None  # None: its profiles are not known yet
+    time_zone: str | None
     speaks: Speaks | None  # None: not learnt yet
     eim_id: str  # ours
     eims: tuple[Eim, ...] | None  # those on the card; None: it did not list them yet

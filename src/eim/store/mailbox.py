@@ -13,14 +13,19 @@ from eim.store import Db
 _LOOK: Final = """
     SELECT e.speaks, e.plmn, m.handed_at IS NOT NULL AS out,
            coalesce(e.traced_until > now() AND e.trace_left > 0, false) AS traced,
-           m.sealed IS NOT NULL AND m.not_before <= now() AND g.open AS ready,
+           m.sealed IS NOT NULL AND m.not_before <= now() AND (m.closes_at IS NULL OR m.closes_at > now()) AND g.open
+               AS ready,
            EXISTS (SELECT 1 FROM requests r
                     WHERE r.bucket = $1 AND r.eid = $2 AND r.not_before <= now()) AS asked,
            EXISTS (SELECT 1 FROM operations h
                     WHERE h.bucket = $1 AND h.eid = $2 AND h.state = 'accepted' AND h.held = 'contact') AS awaited,
            EXISTS (SELECT 1 FROM operations o JOIN gates og ON og.id = o.gate
                     WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'accepted' AND o.not_before <= now() AND og.open
-                      AND o.held IS NULL
+                      AND o.held IS NULL AND (o.closes_at IS NULL OR o.closes_at > now())
+                      AND NOT EXISTS (SELECT 1 FROM operations b
+                                       WHERE b.bucket = $1 AND b.eid = $2 AND b.state = 'accepted' AND b.attempts > 0
+                                         AND b.not_before > now()
+                                         AND (b.priority, b.ordinal) < (o.priority, o.ordinal))
                       AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL AND e.stalled IS NULL)) AS due
       FROM euiccs e
       JOIN mailbox m ON m.bucket = e.bucket AND m.eid = e.eid
@@ -33,7 +38,7 @@ _READY: Final = """
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN mailbox m ON m.bucket = u.bucket AND m.eid = u.eid
       JOIN gates g ON g.id = m.gate
-     WHERE m.sealed IS NOT NULL AND m.not_before <= now() AND g.open
+     WHERE m.sealed IS NOT NULL AND m.not_before <= now() AND (m.closes_at IS NULL OR m.closes_at > now()) AND g.open
        AND NOT EXISTS (SELECT 1 FROM requests r
                         WHERE r.bucket = m.bucket AND r.eid = m.eid AND r.not_before <= now())
 """
@@ -48,7 +53,7 @@ _TAKE: Final = """
                highest_handed = greatest(m.highest_handed, coalesce(m.counter, 0))
           FROM gates g
          WHERE m.bucket = $1 AND m.eid = $2 AND m.sealed IS NOT NULL AND m.not_before <= now()
-           AND g.id = m.gate AND g.open
+           AND (m.closes_at IS NULL OR m.closes_at > now()) AND g.id = m.gate AND g.open
      RETURNING m.tenant, m.operation, m.number, m.counter, m.sealed, m.deliveries
     ), moved AS (
         UPDATE operations o SET state = 'out', handed_at = now()
@@ -105,14 +110,14 @@ _RESOLVE: Final = """
 _RAISE: Final = """
     WITH next AS (
         SELECT DISTINCT ON (p.bucket, p.eid) p.bucket, p.eid, p.number, p.operation, p.counter, p.sealed, p.gate,
-               p.not_before
+               p.not_before, p.closes_at
           FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
           JOIN packages p ON p.bucket = u.bucket AND p.eid = u.eid AND p.state = 'waiting'
          ORDER BY p.bucket, p.eid, p.number
     ), raised AS (
         UPDATE mailbox m
            SET number = n.number, operation = n.operation, counter = n.counter, sealed = n.sealed, gate = n.gate,
-               not_before = n.not_before, handed_at = NULL, deliveries = 0
+               not_before = n.not_before, closes_at = n.closes_at, handed_at = NULL, deliveries = 0
           FROM next n
          WHERE m.bucket = n.bucket AND m.eid = n.eid AND m.sealed IS NULL
      RETURNING m.bucket, m.eid, m.number

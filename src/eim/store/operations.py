@@ -9,6 +9,7 @@ import msgspec
 from asyncpg import Record as Row
 
 from eim.domain.ids import Bucket, Eid, Iccid, IdentityId, TenantId
+from eim.domain.opening import Window
 from eim.domain.operation import Kind, State
 from eim.domain.step import Compact, Details, Step, steps_of
 from eim.domain.waiting import Held
@@ -18,21 +19,25 @@ _CHUNK: Final = 10_000  # lines a statement: each ends well before the connectio
 
 _INSERT: Final = """
     INSERT INTO operations (bucket, id, eid, tenant, identity, order_id, ordinal, kind, iccid, rollback, details,
-                            priority, not_before, expires_at, ordered_by, after_event, after, held)
+                            priority, not_before, expires_at, ordered_by, after_event, opening, retries, after, held,
+                            closes_at)
     SELECT u.bucket, u.id, u.eid, $1, u.identity, $2, u.ordinal, u.kind, u.iccid, u.rollback, u.details, $3,
-           coalesce($4::timestamptz, now()), $5, $6, $7, u.after, u.held
-      FROM unnest($8::smallint[], $9::uuid[], $10::bytea[], $11::smallint[], $12::bigint[], $13::text[], $14::bytea[],
-                  $15::boolean[], $16::jsonb[], $17::uuid[], $18::text[])
-        AS u (bucket, id, eid, identity, ordinal, kind, iccid, rollback, details, after, held)
+           coalesce(u.opens_at, $4::timestamptz, now()), $5, $6, $7, $8, $9, u.after, u.held, u.closes_at
+      FROM unnest($10::smallint[], $11::uuid[], $12::bytea[], $13::smallint[], $14::bigint[], $15::text[],
+                  $16::bytea[], $17::boolean[], $18::jsonb[], $19::uuid[], $20::text[], $21::timestamptz[],
+                  $22::timestamptz[])
+        AS u (bucket, id, eid, identity, ordinal, kind, iccid, rollback, details, after, held, opens_at, closes_at)
 """
 _READ: Final = """
     SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, details, priority, state, doubt, outcome,
-           not_before, expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held
+           not_before, expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held,
+           opening, closes_at, retries, attempts, parked
       FROM operations WHERE bucket = $1 AND id = $2 AND tenant = $3
 """
 _PAGE: Final = """
     SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, details, priority, state, doubt, outcome,
-           not_before, expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held
+           not_before, expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held,
+           opening, closes_at, retries, attempts, parked
       FROM operations
      WHERE tenant = $1 AND (created_at, id) < ($2, $3)
        AND ($4::text IS NULL OR state = $4)
@@ -63,7 +68,11 @@ _WITHDRAW: Final = """
 """
 _DOUBT: Final = """
     UPDATE operations SET state = 'in_doubt', doubt = 'withdrawn'
-     WHERE bucket = $1 AND id = $2 AND tenant = $3 AND state = 'out'
+     WHERE bucket = $1 AND id = $2 AND tenant = $3 AND state IN ('out', 'in_doubt')
+"""
+_RESUME: Final = """
+    UPDATE operations SET held = NULL, faults = 0, parked = NULL, not_before = least(not_before, now())
+     WHERE bucket = $1 AND id = $2 AND tenant = $3 AND state = 'accepted' AND held = 'operator'
 """
 # What is open is in partial indexes; what has ended would be counted over years, so only a week of it is.
 _BY_STATE: Final = """
@@ -87,6 +96,8 @@ class Terms(msgspec.Struct, frozen=True):
     not_before: datetime | None = None  # None: now
     expires_at: datetime | None = None
     after_event: str | None = None
+    opening: str | None = None  # the window, as domain.opening writes it
+    retries: int | None = None
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -100,6 +111,7 @@ class Line(msgspec.Struct, frozen=True):
     what: Compact
     after: UUID | None = None  # the operation of the same eUICC that has to be done before
     held: Held | None = None
+    window: Window | None = None  # in which it may go out first
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -148,6 +160,11 @@ class Operation(msgspec.Struct, frozen=True):
     after: UUID | None
     after_event: str | None
     held: Held | None  # what it waits for, as long as it is accepted
+    opening: str | None
+    closes_at: datetime | None  # the end of its present or next window
+    retries: int | None
+    attempts: int
+    parked: str | None  # why it could not be worked on
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -158,7 +175,8 @@ class Operation(msgspec.Struct, frozen=True):
 async def insert(db: Db, tenant: TenantId, terms: Terms, lines: Sequence[Line]) -> None:
     """Insert one operation a line, in statements of many lines."""
     times = (terms.not_before, terms.expires_at)
-    common = (tenant, terms.order_id, terms.priority, *times, terms.ordered_by, terms.after_event)
+    waits = (terms.after_event, terms.opening, terms.retries)
+    common = (tenant, terms.order_id, terms.priority, *times, terms.ordered_by, *waits)
     for start in range(0, len(lines), _CHUNK):
         some = lines[start : start + _CHUNK]
         columns = (
@@ -173,6 +191,8 @@ async def insert(db: Db, tenant: TenantId, terms: Terms, lines: Sequence[Line]) 
             [line.what.details for line in some],
             [line.after for line in some],
             [line.held for line in some],
+            [line.window.opens_at if line.window else None for line in some],
+            [line.window.closes_at if line.window else None for line in some],
         )
         await db.execute(_INSERT, *common, *columns)
 
@@ -218,8 +238,14 @@ async def withdraw(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID, ac
 
 
 async def doubt(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> None:
-    """out -> in_doubt: the card may act on it still, so nobody may say that it ended."""
+    """out -> in_doubt: the card may act on it still, so nobody may say that it ended. What is in doubt stays so, and
+    counts as withdrawn should the card turn out not to have done it."""
     await db.execute(_DOUBT, bucket, operation, tenant)
+
+
+async def resume(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> None:
+    """A parked one goes on: it waits for nobody any more."""
+    await db.execute(_RESUME, bucket, operation, tenant)
 
 
 async def by_state(db: Db, tenant: TenantId) -> dict[State, int]:
@@ -250,4 +276,9 @@ def _operation(row: Row) -> Operation:
         row["after"],
         row["after_event"],
         Held(row["held"]) if row["held"] and row["state"] == State.ACCEPTED else None,
+        row["opening"],
+        row["closes_at"],
+        row["retries"],
+        row["attempts"],
+        row["parked"],
     )

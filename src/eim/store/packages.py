@@ -15,10 +15,10 @@ from eim.store.work import Asked
 
 _INSERT: Final = """
     INSERT INTO packages (bucket, eid, number, operation, identity, counter, transaction, token, speaks, sealed, gate,
-                          not_before, key_number, association)
+                          not_before, key_number, association, closes_at)
     SELECT * FROM unnest($1::smallint[], $2::bytea[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[],
                          $7::bytea[], $8::bigint[], $9::text[], $10::bytea[], $11::integer[], $12::timestamptz[],
-                         $13::smallint[], $14::smallint[])
+                         $13::smallint[], $14::smallint[], $15::timestamptz[])
 """
 _AUDIT: Final = """
     INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
@@ -30,13 +30,15 @@ _AUDIT: Final = """
 # A result needs the package and the operation that it carried: one round trip for both.
 _BY_TRANSACTION: Final = """
     SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state, p.key_number,
-           o.id, o.kind, o.iccid, o.rollback, o.details, o.state AS stands, o.doubt, o.outcome, o.order_id
+           o.id, o.kind, o.iccid, o.rollback, o.details, o.state AS stands, o.doubt, o.outcome, o.order_id,
+           o.attempts, o.retries
       FROM packages p LEFT JOIN operations o ON o.bucket = p.bucket AND o.id = p.operation
      WHERE p.bucket = $1 AND p.eid = $2 AND p.transaction = $3 AND p.counter IS NOT DISTINCT FROM $4
 """
 _BY_COUNTER: Final = """
     SELECT p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state, p.key_number,
-           o.id, o.kind, o.iccid, o.rollback, o.details, o.state AS stands, o.doubt, o.outcome, o.order_id
+           o.id, o.kind, o.iccid, o.rollback, o.details, o.state AS stands, o.doubt, o.outcome, o.order_id,
+           o.attempts, o.retries
       FROM packages p LEFT JOIN operations o ON o.bucket = p.bucket AND o.id = p.operation
      WHERE p.bucket = $1 AND p.eid = $2 AND p.counter = $3
      ORDER BY p.number DESC LIMIT 1
@@ -78,6 +80,7 @@ class Sealed(msgspec.Struct, frozen=True):
     not_before: datetime
     key_number: int = 0  # of the identity: the key that signed it
     association: int = 0  # whose count the counter belongs to
+    closes_at: datetime | None = None
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -113,6 +116,7 @@ async def insert(db: Db, sealed: Sequence[Sealed]) -> None:
         [s.not_before for s in sealed],
         [s.key_number for s in sealed],
         [s.association for s in sealed],
+        [s.closes_at for s in sealed],
     )
     await db.execute(
         _AUDIT,

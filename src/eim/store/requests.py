@@ -15,6 +15,7 @@ class Ask(StrEnum):
     AUDIT = "audit"  # list its profiles: they changed without us
     RECOVER = "recover"  # what is out is in doubt: fetch results, then list
     INTRODUCE = "introduce"  # ask for its data again
+    REOPEN = "reopen"  # its time zone changed: the windows of its operations are others
     RESEAL = "reseal"  # token or version changed: what was not handed out is sealed anew
 
 

@@ -6,26 +6,37 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
+from asyncpg import Record
 
 from eim.domain.euicc import Speaks
 from eim.domain.ids import Bucket, Eid, Iccid
+from eim.domain.opening import Window
 from eim.domain.operation import Kind, State
 from eim.domain.step import Details, Step, steps_of
+from eim.errors import Unworkable
 from eim.store import Db, dependents
 
 _OPEN: Final = """
     SELECT o.bucket, o.eid, o.id, o.kind, o.iccid, o.rollback, o.details, o.priority, o.ordinal, o.gate, o.not_before,
-           o.state, e.speaks,
+           o.closes_at, o.state, e.speaks,
            e.introduced_at IS NOT NULL AND (e.stalled IS NULL OR o.kind = 'renewAssociation') AS introduced,
            EXISTS (SELECT 1 FROM operations r
                     WHERE r.bucket = o.bucket AND r.eid = o.eid AND r.kind = 'renewAssociation'
-                      AND r.state = 'in_doubt') AS on_trial
+                      AND r.state = 'in_doubt') AS on_trial,
+           o.not_before <= now() AND g.open AND (o.closes_at IS NULL OR o.closes_at > now())
+               AND NOT (m.operation = o.id AND m.handed_at IS NULL AND coalesce(m.counter <= m.highest_handed, false))
+               AS eligible
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN operations o ON o.bucket = u.bucket AND o.eid = u.eid
       JOIN gates g ON g.id = o.gate
       JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
+      JOIN mailbox m ON m.bucket = o.bucket AND m.eid = o.eid
      WHERE o.state IN ('accepted', 'sealed', 'out')
-       AND (o.state <> 'accepted' OR o.not_before <= now() AND o.held IS NULL AND g.open)
+       AND (o.state <> 'accepted'
+            OR o.not_before <= now() AND o.held IS NULL AND g.open AND (o.closes_at IS NULL OR o.closes_at > now())
+               AND NOT EXISTS (SELECT 1 FROM operations b
+                                WHERE b.bucket = o.bucket AND b.eid = o.eid AND b.state = 'accepted' AND b.attempts > 0
+                                  AND b.not_before > now() AND (b.priority, b.ordinal) < (o.priority, o.ordinal)))
      ORDER BY o.bucket, o.eid, o.priority, o.ordinal
 """
 _SEAL: Final = """
@@ -35,7 +46,7 @@ _SEAL: Final = """
  RETURNING o.id
 """
 _READ: Final = """
-    SELECT id, kind, iccid, rollback, details, state, doubt, outcome, order_id FROM operations
+    SELECT id, kind, iccid, rollback, details, state, doubt, outcome, order_id, attempts, retries FROM operations
      WHERE bucket = $1 AND id = $2
 """
 # The end, its event and its audit record: one statement, so that none is without the others. Whether some come after.
@@ -58,7 +69,8 @@ _REFUSE: Final = """
  RETURNING id
 """
 _RETRY: Final = """
-    UPDATE operations SET state = 'accepted', not_before = now() + make_interval(secs => $3)
+    UPDATE operations SET state = 'accepted', not_before = now() + make_interval(secs => $3), attempts = attempts + 1,
+                          outcome = $4
      WHERE bucket = $1 AND id = $2 AND state = 'out'
 """
 _POSTPONE: Final = """
@@ -70,7 +82,8 @@ _DOUBT: Final = """
  RETURNING id
 """
 _DOUBTFUL: Final = """
-    SELECT o.id, o.kind, o.iccid, o.rollback, o.details, o.state, o.doubt, o.outcome, o.order_id, p.counter, p.number
+    SELECT o.id, o.kind, o.iccid, o.rollback, o.details, o.state, o.doubt, o.outcome, o.order_id, o.attempts,
+           o.retries, p.counter, p.number
       FROM operations o JOIN packages p ON p.bucket = o.bucket AND p.eid = o.eid AND p.operation = o.id
                                        AND p.state <> 'dead'
      WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'in_doubt'
@@ -98,10 +111,36 @@ _PENDING: Final = """
     SELECT EXISTS (SELECT 1 FROM operations
                     WHERE bucket = $1 AND eid = $2 AND kind = $3 AND state IN ('accepted', 'sealed'))
 """
+# Two indexes, one question: whose time ran out, and whose window closed.
 _EXPIRING: Final = """
-    SELECT bucket, id, eid, state FROM operations
+    SELECT bucket, id, eid, false AS closes FROM operations
      WHERE bucket = ANY ($1::smallint[]) AND expires_at <= now() AND state IN ('accepted', 'sealed', 'out')
+     UNION ALL
+    SELECT bucket, id, eid, true AS closes FROM operations
+     WHERE bucket = ANY ($1::smallint[]) AND closes_at <= now() AND state IN ('accepted', 'sealed', 'out')
      LIMIT $2
+"""
+_CLOSED: Final = """
+    SELECT o.id, o.opening, greatest(o.not_before, now()) AS floor, e.time_zone
+      FROM operations o JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
+     WHERE o.bucket = $1 AND o.eid = $2 AND o.closes_at IS NOT NULL AND o.state IN ('accepted', 'sealed', 'out')
+       AND (o.closes_at <= now() OR $3)
+"""
+_REOPEN: Final = """
+    UPDATE operations SET not_before = $3, closes_at = $4 WHERE bucket = $1 AND id = $2
+"""
+# What is out is given again in its next window only.
+_REOPEN_HEAD: Final = """
+    UPDATE mailbox SET not_before = $4, closes_at = $5 WHERE bucket = $1 AND eid = $2 AND operation = $3
+"""
+_WHOSE: Final = "SELECT eid FROM operations WHERE bucket = $1 AND id = $2"
+# Worked on in vain: left alone for a while, and after the last time until an operator says so.
+_FAULT: Final = """
+    UPDATE operations
+       SET faults = faults + 1, parked = $3, not_before = now() + make_interval(secs => $4 * (faults + 1)),
+           held = CASE WHEN faults + 1 >= $5 THEN 'operator' END
+     WHERE bucket = $1 AND id = $2 AND state = 'accepted' AND held IS NULL
+ RETURNING eid, kind, held IS NOT NULL AS parked
 """
 _EXPIRE: Final = """
     UPDATE operations SET state = 'expired', ended_at = now(), outcome = '{"reason": "expired"}'
@@ -154,10 +193,12 @@ class Open(msgspec.Struct, frozen=True):
     ordinal: int
     gate: int
     not_before: datetime
+    closes_at: datetime | None
     state: State
     speaks: Speaks | None
     introduced: bool  # signed packages may be made for it
     on_trial: bool  # it is not known which of two keys its card obeys
+    eligible: bool = True  # it may go out now: its time has come, gate and window are open
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -177,6 +218,8 @@ class Asked(msgspec.Struct, frozen=True):
     doubt: str | None
     outcome: dict[str, object] | None
     order_id: UUID | None
+    attempts: int = 0
+    retries: int | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -201,16 +244,42 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class Expiring(msgspec.Struct, frozen=True):
+    """An operation whose time ran out, or whose window closed."""
+
     bucket: Bucket
     id: UUID
     eid: Eid
-    state: State
+    closes: bool
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What became of an operation that could not be worked on."""
+
+    kind: str
+    parked: bool  # it was the last time
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """An operation that waits for its next window, which opens at `floor` or later."""
+
+    id: UUID
+    opening: str
+    floor: datetime
+    time_zone: str | None
 
 
 async def open_operations(db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> list[Open]:
-    """All that is open for these eUICCs and due, each in (priority, ordinal) order."""
+    """All that is open for these eUICCs and due, each in (priority, ordinal) order. Raises Unworkable for a row that
+    makes no sense to this release."""
     rows = await db.fetch(_OPEN, [bucket for bucket, _ in eids], [eid for _, eid in eids])
-    return [msgspec.convert(dict(row), Open) for row in rows]
+    return [_open(row) for row in rows]
+
+
+def _open(row: Record) -> Open:
+    try:
+        return msgspec.convert(dict(row), Open)
+    except msgspec.ValidationError as error:
+        raise Unworkable(f"this release can't read it: {error}", (row["bucket"], row["id"])) from error
 
 
 async def seal(db: Db, operations: Sequence[tuple[Bucket, UUID]]) -> set[UUID]:
@@ -240,9 +309,32 @@ async def refuse(db: Db, bucket: Bucket, operation: UUID, outcome: Mapping[str, 
     return True
 
 
-async def retry(db: Db, bucket: Bucket, operation: UUID, delay: float) -> None:
-    """The card signed that it did not execute it: accepted again, due after `delay` seconds."""
-    await db.execute(_RETRY, bucket, operation, delay)
+async def retry(db: Db, bucket: Bucket, operation: UUID, delay: float, why: Mapping[str, object]) -> None:
+    """The card signed that it did not execute it: accepted again, due after `delay` seconds. `why` as an outcome."""
+    await db.execute(_RETRY, bucket, operation, delay, dict(why))
+
+
+async def whose(db: Db, bucket: Bucket, operation: UUID) -> Eid | None:
+    """The eUICC of an operation."""
+    eid = await db.fetchval(_WHOSE, bucket, operation)
+    return Eid(eid) if eid is not None else None
+
+
+async def fault(db: Db, bucket: Bucket, operation: UUID, why: str, delay: float, most: int) -> Fault | None:
+    """It could not be worked on: left alone for `delay` seconds times its faults; None when it isn't accepted."""
+    row = await db.fetchrow(_FAULT, bucket, operation, why, delay, most)
+    return Fault(row["kind"], row["parked"]) if row else None
+
+
+async def closed(db: Db, bucket: Bucket, eid: Eid, *, every: bool) -> list[Closed]:
+    """The operations whose window has closed, or every one with a window."""
+    return [msgspec.convert(dict(row), Closed) for row in await db.fetch(_CLOSED, bucket, eid, every)]
+
+
+async def reopen(db: Db, bucket: Bucket, eid: Eid, operation: UUID, window: Window) -> None:
+    """Write the window in which it may go out next. What is out goes out again then, and not before."""
+    await db.execute(_REOPEN, bucket, operation, window.opens_at, window.closes_at)
+    await db.execute(_REOPEN_HEAD, bucket, eid, operation, window.opens_at, window.closes_at)
 
 
 async def doubt(db: Db, bucket: Bucket, operation: UUID, reason: str) -> bool:
@@ -299,7 +391,7 @@ async def data_answers(db: Db, bucket: Bucket, eid: Eid) -> int:
 
 
 async def expiring(db: Db, buckets: Sequence[Bucket], limit: int) -> list[Expiring]:
-    """Operations past their time that have not ended."""
+    """Operations past their time, or past their window, that have not ended."""
     return [msgspec.convert(dict(row), Expiring) for row in await db.fetch(_EXPIRING, buckets, limit)]
 
 

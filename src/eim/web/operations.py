@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from eim import api
+from eim.domain import opening
 from eim.domain.ids import bucket_of, parse_iccid, read_eid
 from eim.domain.operation import Kind, Priority, State
 from eim.errors import InvalidRequest, NotFound
@@ -41,6 +42,7 @@ class OperationDesk:
         page = Route("GET", "/v1/operations", reads, "listOperations", "List operations, newest first.")
         one = Route("GET", "/v1/operations/{id}", reads, "getOperation", "One operation.")
         back = Route("POST", "/v1/operations/{id}:withdraw", writes, "withdraw", "Take an operation back.")
+        resume = Route("POST", "/v1/operations/{id}:resume", writes, "resume", "Let a parked operation go on.")
         order = Route("GET", "/v1/orders/{id}", reads, "getOrder", "How the operations of an order stand.")
         sums = Route("GET", "/v1/summary", reads, "getSummary", "The sums of the estate.")
         return [
@@ -49,6 +51,7 @@ class OperationDesk:
             endpoint(chain, api.NewChain, api.Nothing, api.ChainAccepted, self.place_chain),
             endpoint(page, api.Nothing, api.OperationQuery, api.OperationPage, self.page),
             endpoint(back, api.Nothing, api.Nothing, api.OperationView, self.withdraw),
+            endpoint(resume, api.Nothing, api.Nothing, api.OperationView, self.resume),
             endpoint(one, api.Nothing, api.Nothing, api.OperationView, self.read),
             endpoint(order, api.Nothing, api.Nothing, api.OrderView, self.order),
             endpoint(sums, api.Nothing, api.Nothing, api.SummaryView, self.summary),
@@ -78,6 +81,9 @@ class OperationDesk:
 
     async def withdraw(self, call: Call[api.Nothing, api.Nothing]) -> api.OperationView:
         return views.operation(await self._operations.withdraw(call.caller, uuid_in(call.path)))
+
+    async def resume(self, call: Call[api.Nothing, api.Nothing]) -> api.OperationView:
+        return views.operation(await self._operations.resume(call.caller, uuid_in(call.path)))
 
     async def order(self, call: Call[api.Nothing, api.Nothing]) -> api.OrderView:
         return views.order(await self._operations.progress(call.caller, uuid_in(call.path)))
@@ -118,6 +124,9 @@ def _ordering(body: api.NewOrder) -> Ordering:
         confirm=body.confirm,
         after=body.after,
         after_event=body.after_event,
+        expires_in=body.expires_in,
+        opening=opening.parse(body.window) if body.window is not None else None,
+        retries=body.retries,
     )
 
 

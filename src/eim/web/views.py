@@ -123,6 +123,11 @@ def operation(found: Operation) -> api.OperationView:
         after=found.after,
         after_event=found.after_event,
         waits_for=found.held.value if found.held else None,
+        window=found.opening,
+        closes_at=found.closes_at,
+        retries=found.retries,
+        attempts=found.attempts,
+        parked=found.parked,
     )
 
 
