@@ -9,10 +9,14 @@ from uuid import uuid4
 
 import pytest
 
-from eim.domain.ids import Bucket, bucket_of
+from eim.domain.ids import Bucket, bucket_of, format_eid
+from eim.domain.operation import Kind
 from eim.domain.smdp import Binding
+from eim.domain.step import SetDefaultDpAddress
 from eim.errors import LeaseLost
 from eim.services.leasing import Leasing
+from eim.services.ordering import Ordering, Target, Template
+from eim.services.tokens import SETUP
 from eim.sim.dp_tls import Flaw
 from eim.sim.euicc import VirtualEuicc
 from eim.sim.servers import Given, Manner
@@ -197,6 +201,20 @@ async def test_a_server_that_nobody_allowed_is_not_called_and_the_notification_w
     assert await side.states(card) == [(1, "held")]
     (told,) = await side.told(card, "notification.held")
     assert told["reason"] == "not-allowed"
+
+
+async def test_a_server_that_an_order_names_may_be_called(side: SmdpSide) -> None:
+    card = first(side)
+    await side.rig.visit(card)
+    await side.hand_in(card, other(card, 900, "enable", "SMDP2.example.com"))
+    forwarder = side.forwarder()
+    await forwarder.round()
+    assert (900, "held") in await side.states(card)
+    step = Template(SetDefaultDpAddress("smdp2.example.com"))
+    asked = Ordering(Kind.SET_DP_ADDRESS, (Target(format_eid(card.eid)),), steps=(step,))
+    await side.rig.operations.place(SETUP, asked, None)
+    await forwarder.round()
+    assert (900, "waiting") in await side.states(card)
 
 
 async def test_a_private_address_is_not_called_unless_the_entry_allows_it(side: SmdpSide) -> None:

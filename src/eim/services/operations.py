@@ -30,6 +30,7 @@ from eim.services.limits import make_room_for_order
 from eim.services.lines import MOST_LINES, Problem, Problems, answered_before, remember
 from eim.services.ordering import Decided, Estate, Known, Ordering, Target
 from eim.services.previewing import Preview
+from eim.services.smdps import allow_ordered
 from eim.services.tokens import Caller
 from eim.store import Db, audit, dependents, euiccs, events, operations, orders, profiles, requests
 from eim.store.audit import Record
@@ -247,6 +248,7 @@ async def _place(db: Db, caller: Caller, asked: Ordering, control: UUID, behind:
     zones = {each.at.eid: each.at.time_zone for each in decided}
     lines = [_in_window(_after(line, asked, behind), asked, zones[line.eid], now) for line in lines]
     await _insert(db, caller, control, asked, lines)
+    await allow_ordered(db, caller, (step for line in decided for package in line.packages for step in package))
     return Stands(control, tuple(decided), tuple(lines), settled)
 
 

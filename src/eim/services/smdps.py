@@ -1,6 +1,7 @@
 """Which SM-DP+ may be called, as operators keep them. What waits for one that is allowed goes at once."""
 
 import ipaddress
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid4
@@ -9,6 +10,7 @@ import msgspec
 
 from eim.domain.ids import DEFAULT_TENANT
 from eim.domain.smdp import canonical
+from eim.domain.step import ConfigureImmediateEnable, SetDefaultDpAddress, Step
 from eim.errors import Conflict, Forbidden, InvalidRequest, NotFound, PreconditionFailed
 from eim.services.lines import answered_before, remember
 from eim.services.tokens import Caller
@@ -91,6 +93,28 @@ class Smdps:
             await rows.delete(db, caller.tenant, found.address)
             await _audit(db, caller, "smdp.remove", found.address, {})
         return found
+
+
+async def allow_ordered(db: Db, caller: Caller, steps: Iterable[Step]) -> None:
+    """Whoever orders that a card use an SM-DP+ means that its notifications may go there: it is added to the list, with
+    the standard's terms, unless it is there. In the transaction of the order."""
+    for host in sorted({host for step in steps if (host := _named(step)) is not None}):
+        if await rows.count(db, caller.tenant) >= MOST:
+            return
+        settings = Settings("named by an order")
+        if await rows.insert(db, caller.tenant, uuid4(), host, settings) is not None:
+            await _release(db, caller, host, settings)
+            await _audit(db, caller, "smdp.add", host, _told(settings))
+
+
+def _named(step: Step) -> str | None:
+    match step:
+        case SetDefaultDpAddress():
+            return canonical(step.address)
+        case ConfigureImmediateEnable() if step.smdp_address is not None:
+            return canonical(step.smdp_address)
+        case _:
+            return None
 
 
 def _read(address: str) -> str:
