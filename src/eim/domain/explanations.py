@@ -107,6 +107,13 @@ REASONS: Final[Mapping[str, Meaning]] = {
         "the device doesn't know one of the data asked for, as one of version 1.0.1",
         "nothing: it is asked in the words of the older version",
     ),
+    "invalidPackageFormat": _meaning(
+        "the device's agent could not read what it was given", "nothing: the card is asked; if it stays so, " + _MAKER
+    ),
+    "unknownPackage": _meaning(
+        "the device's agent doesn't know this kind of package",
+        "nothing: the card is asked; see what it speaks with `eim devices show EID`",
+    ),
     "euiccCiPKIdNotFound": _meaning(
         "the card has no certificate under the issuer asked for", "see its issuers in `eim devices show EID`"
     ),
@@ -243,9 +250,17 @@ HAPPENINGS: Final[Mapping[str, Meaning]] = {
 }
 
 
+_NOT_TAKEN_BACK: Final = _meaning(
+    "the device could not report over the new profile and tried to go back, which the card could not",
+    "nothing: the card is asked which profile is enabled",
+)
+
+
 def meaning_of(what: str, data: Mapping[str, object]) -> Meaning | None:
-    """What an entry of a timeline means: by the reason it names, else by what it is. None: it explains itself."""
-    reason = data.get("reason")
-    if isinstance(reason, str) and reason != "ok" and reason in REASONS:
-        return REASONS[reason]
+    """What an entry of a timeline means: by the error or reason it names, or by what it is; None: it needs no word."""
+    if data.get("rollback", "ok") != "ok":
+        return _NOT_TAKEN_BACK
+    for name in (data.get("error"), data.get("reason")):
+        if isinstance(name, str) and name != "ok" and name in REASONS:
+            return REASONS[name]
     return HAPPENINGS.get(what)

@@ -38,6 +38,8 @@ CODES: Final[Mapping[Kind, Mapping[int, str]]] = {
 }
 ROLLBACK: Final = _UNDEFINED
 TERMINATED: Final = {1: "resultSizeOverflow", 2: "unknownOrDamagedCommand", 3: "interruption"} | _UNDEFINED
+UNSIGNED_ERRORS: Final = {15: "sizeOverflow"} | _UNDEFINED  # euiccPackageErrorUnsigned; it has a code since v1.3
+IPA_ERRORS: Final = {1: "invalidPackageFormat", 2: "unknownPackage"} | _UNDEFINED  # eimPackageResultResponseError
 PACKAGE_ERRORS: Final = {
     3: "invalidEid",
     4: "replayError",
@@ -109,6 +111,16 @@ def outcome_of(steps: Sequence[Step], codes: Sequence[Code]) -> Outcome:
 def package_error(code: int) -> str:
     """The standard's name of a euiccPackageErrorCode."""
     return PACKAGE_ERRORS.get(code, f"error{code}")
+
+
+def unsigned_error(code: int | None) -> str | None:
+    """The standard's name of the code in an error that the card did not sign; None: it has none."""
+    return None if code is None else UNSIGNED_ERRORS.get(code, f"error{code}")
+
+
+def ipa_error(code: int) -> str:
+    """The standard's name of an eimPackageResultErrorCode: what the IPA says in the place of a result."""
+    return IPA_ERRORS.get(code, f"error{code}")
 
 
 def data_error(code: int) -> str:

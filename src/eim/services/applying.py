@@ -13,7 +13,7 @@ from eim.domain.euicc import Eim, Profile
 from eim.domain.event import Happening
 from eim.domain.ids import parse_iccid
 from eim.domain.operation import Kind, State
-from eim.domain.outcome import ROLLED_BACK, Code, Outcome, outcome_of
+from eim.domain.outcome import OK, ROLLED_BACK, Code, Outcome, outcome_of
 from eim.domain.step import AddEim, DeleteEim, Enable, ListEim, ListProfileInfo, Step, changes_card, eim_of
 from eim.services import ecalls, explaining, following
 from eim.services.visit import Visit
@@ -75,6 +75,8 @@ async def _end_and_follow(
             doubts = await _doubts_before(visit, package.number)
         explained = [step for doubtful in doubts for step in doubtful.asked.steps]
         told = await following.follow(visit, asked.steps, outcome, result, explained)
+    if outcome.rollback not in (None, OK):
+        await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, "the card could not take it back")
     await end(visit, asked, outcome, {**detail, **told})
     await _clear_doubts(visit, asked.steps, doubts)
 
@@ -118,6 +120,8 @@ async def end(visit: Visit, asked: Asked, outcome: Outcome, detail: Mapping[str,
     told: dict[str, object] = {"operation": str(asked.id), "kind": asked.kind.value, "reason": outcome.reason}
     if len(asked.steps) > 1 and outcome.steps:
         told["steps"] = [step.said for step in outcome.steps]
+    if outcome.rollback not in (None, OK):
+        told["rollback"] = outcome.rollback
     await work.end(visit.db, visit.bucket, asked.id, Ending(state, {"reason": outcome.reason, **detail}, told))
 
 

@@ -11,7 +11,7 @@ from eim.domain.euicc import SignatureForm, Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import TransactionId
 from eim.domain.operation import State
-from eim.domain.outcome import Outcome, data_error
+from eim.domain.outcome import Outcome, data_error, ipa_error
 from eim.errors import UntrustedCertificate
 from eim.protocol import trust
 from eim.protocol.trust import Roots
@@ -24,8 +24,8 @@ from eim.store.requests import Ask
 from eim.store.results import Stored
 
 _INCORRECT_TAG_LIST: Final = 1
+_INVALID_FORMAT: Final = 1
 _HIGHEST_TOKEN: Final = 2**63 - 1  # that a row holds; a card draws them from 1 on
-_REFUSALS: Final = {1: "invalidPackageFormat", 2: "unknownPackage", 127: "undefinedError"}
 
 
 async def take_data(visit: Visit, response: DataResponse, roots: Roots) -> None:
@@ -84,8 +84,7 @@ async def take_refusal(visit: Visit, error: ResponseError) -> bool:
         return False
     await _store(visit, "responseError", error.raw, package)
     await _introduce_by_record(visit)
-    reason = _REFUSALS.get(error.code, f"error{error.code}")
-    await _answered(visit, package, Outcome(State.FAILED, reason))
+    await _answered(visit, package, Outcome(State.FAILED, ipa_error(error.code)))
     return True
 
 
@@ -94,7 +93,7 @@ async def ask_in_its_own_words(visit: Visit) -> None:
     head = await packages.head(visit.db, visit.bucket, visit.eid) if visit.on_polling_connection else None
     if head is None or head.counter is not None or head.transaction is None or not await _is_awaited(visit, head):
         return
-    await _answered(visit, head, Outcome(State.FAILED, _REFUSALS[1]))
+    await _answered(visit, head, Outcome(State.FAILED, ipa_error(_INVALID_FORMAT)))
     await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "asked in the words of a later version")
 
 

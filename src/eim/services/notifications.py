@@ -29,7 +29,6 @@ from eim.store.requests import Ask
 
 _AN_HOUR: Final = 500  # notifications of one EID; a card makes a few for each profile change
 _STEP: Final[dict[str, type[Enable | Disable | Delete]]] = {"enable": Enable, "disable": Disable, "delete": Delete}
-_STATE_AFTER: Final = {"enable": ProfileState.ENABLED, "disable": ProfileState.DISABLED}
 
 
 async def keep(visit: Visit, octets: bytes, roots: Roots) -> int | None:
@@ -137,6 +136,8 @@ def _is_news(visit: Visit, seq: int) -> bool:
 
 def _contradicts(known: Sequence[Profile], event: str, iccid: Iccid) -> bool:
     found = next((p for p in known if p.iccid == iccid), None)
-    if event in _STATE_AFTER:
-        return found is None or found.state is not _STATE_AFTER[event]
+    if event == "enable":
+        return found is None or found.state is not ProfileState.ENABLED
+    if event == "disable":  # one that is gone, as when one package disables and deletes it, is not enabled either
+        return found is not None and found.state is ProfileState.ENABLED
     return (found is not None) if event == "delete" else found is None

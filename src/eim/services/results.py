@@ -18,7 +18,7 @@ from eim.asn1.sgp32 import (
 from eim.domain.euicc import Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, bucket_of
-from eim.domain.outcome import data_error
+from eim.domain.outcome import data_error, ipa_error
 from eim.protocol.esipa import Notified, Provided, acknowledgement, provide_error
 from eim.protocol.trust import Roots, eid_in_certificate
 from eim.services import ecalls, introductions, notifications, settling
@@ -98,7 +98,8 @@ class Results:
             case DataError() as error:
                 await introductions.take_error(visit, error)
             case ResponseError() as error if not await introductions.take_refusal(visit, error):
-                await settling.take_unsigned(visit, "responseError", error.raw, error.transaction_id)
+                what = settling.Unsigned("responseError", ipa_error(error.code))
+                await settling.take_unsigned(visit, what, error.raw, error.transaction_id)
             case TriggerResult() as trigger:
                 await _keep_trigger(visit, trigger)
             case Unreadable() as message:

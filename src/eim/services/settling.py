@@ -10,7 +10,7 @@ from eim.domain.euicc import SignatureForm
 from eim.domain.event import Happening
 from eim.domain.ids import Eid, TransactionId
 from eim.domain.operation import State
-from eim.domain.outcome import Outcome, package_error
+from eim.domain.outcome import Outcome, package_error, unsigned_error
 from eim.services import applying, renewing
 from eim.services.verdicts import Verdict, judge
 from eim.services.visit import Visit
@@ -34,7 +34,9 @@ async def settle(visit: Visit, result: PackageResult) -> None:
     digest = hashlib.sha256(result.raw).digest()
     known = await results.verdict_of(visit.db, visit.bucket, visit.eid, digest)
     if isinstance(result, ErrorUnsigned):
-        await take_unsigned(visit, "errorUnsigned", result.raw, result.transaction_id)
+        await take_unsigned(
+            visit, Unsigned("errorUnsigned", unsigned_error(result.code)), result.raw, result.transaction_id
+        )
     elif known is None:
         await _signed(visit, result, digest)
     elif known != "refused":
@@ -57,7 +59,20 @@ async def settle_unverified(visit: Visit) -> None:
             await requests.add(visit.db, visit.bucket, visit.eid, Ask.RECOVER, "unverified")
 
 
-async def take_unsigned(visit: Visit, kind: str, octets: bytes, transaction: bytes | None) -> None:
+class Unsigned(msgspec.Struct, frozen=True):
+    """What an error without signature says."""
+
+    kind: str  # errorUnsigned, of the card; responseError, of its IPA
+    error: str | None  # the standard's name of its code, where it has one
+
+    @property
+    def said(self) -> dict[str, object]:
+        """As its event tells it."""
+        kind: dict[str, object] = {"kind": self.kind}
+        return kind if self.error is None else kind | {"error": self.error}
+
+
+async def take_unsigned(visit: Visit, what: Unsigned, octets: bytes, transaction: bytes | None) -> None:
     """Keep an error that anybody could have sent. By itself it ends nothing (design 3.3).
 
     One that names the package now out, by the transaction id only its receiver knows, makes the next thing out a
@@ -66,12 +81,14 @@ async def take_unsigned(visit: Visit, kind: str, octets: bytes, transaction: byt
     digest = hashlib.sha256(octets).digest()
     known = await results.verdict_of(visit.db, visit.bucket, visit.eid, digest) is not None
     if not known and not await is_flooded(visit):
-        stored = Stored(digest, octets, kind, "unsigned", transaction=transaction)
+        stored = Stored(digest, octets, what.kind, "unsigned", transaction=transaction)
         await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
-        await visit.record(Happening.RESULT_UNSIGNED, {"kind": kind})
+        await visit.record(Happening.RESULT_UNSIGNED, what.said)
     head = await packages.head(visit.db, visit.bucket, visit.eid)
     if head is not None and transaction is not None and head.transaction == transaction:
-        await doubt(visit, head, "unsigned")  # also in a flood: who sends one must not keep the card's own from us
+        await doubt(
+            visit, head, "unsigned", what.error
+        )  # also in a flood: who sends one must not keep the card's own from us
 
 
 async def is_flooded(visit: Visit) -> bool:
@@ -91,8 +108,10 @@ async def keep_unreadable(visit: Visit, octets: bytes) -> None:
     await visit.record(Happening.RESULT_REFUSED, {"why": "it can't be read"})
 
 
-async def doubt(visit: Visit, package: Package, reason: str) -> None:
+async def doubt(visit: Visit, package: Package, reason: str, error: str | None = None) -> None:
     """Whether the card executed `package` is not known: a worker is asked to find out.
+
+    error  the standard's name of what was answered, where it has one
 
     A recovery that ends in the same doubt is tried again later and later: a card that refuses everything must not
     keep its device and us busy for ever.
@@ -102,7 +121,8 @@ async def doubt(visit: Visit, package: Package, reason: str) -> None:
         delay = _RECOVER_AGAIN * 4 ** (min(tried, _RECOVERIES) - 1) if tried else 0.0
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.RECOVER, reason, delay)
         await visit.audit("operation.in_doubt", {"operation": str(package.operation), "reason": reason})
-        await visit.record(Happening.OPERATION_IN_DOUBT, {"operation": str(package.operation), "reason": reason})
+        told = {"operation": str(package.operation), "reason": reason} | ({} if error is None else {"error": error})
+        await visit.record(Happening.OPERATION_IN_DOUBT, told)
 
 
 async def _signed(visit: Visit, result: ResultSigned | ErrorSigned, digest: bytes) -> None:
@@ -182,7 +202,7 @@ async def _apply(visit: Visit, result: ResultSigned | ErrorSigned, package: Pack
     if isinstance(result, ResultSigned):
         await applying.apply(visit, result, package)
     elif result.data.code == _REPLAY:
-        await doubt(visit, package, "replay")
+        await doubt(visit, package, "replay", package_error(_REPLAY))
     else:
         await _error(visit, result.data.code, package)
 

@@ -19,7 +19,7 @@ from eim.asn1.sgp32 import (
 )
 from eim.domain.euicc import Speaks
 from eim.domain.ids import Iccid, format_iccid
-from eim.sim.der import integer, tlv
+from eim.sim.der import bits, integer, tlv
 from eim.sim.journal import Act
 from eim.sim.profiles import (
     DEFAULT_TAGS,
@@ -306,6 +306,12 @@ def tags_in(tag_list: bytes) -> frozenset[int]:
             tag = first << 8 | second
         tags.append(tag)
     return frozenset(tags)
+
+
+def rule(pprs: tuple[int, ...], operator: bytes, *, consent: bool) -> bytes:
+    """A rule of the Rules Authorisation Table: profiles of `operator` (MCC and MNC, 3 octets) may have these PPRs."""
+    flags = bits(0x82, 0) if consent else tlv(0x82, b"\x00")
+    return tlv(0x30, bits(0x80, *pprs), tlv(0xA1, tlv(0x30, tlv(0x80, operator))), flags)
 
 
 def positions(content: bytes) -> frozenset[int]:
