@@ -15,8 +15,9 @@ import click
 from eim import errors
 from eim.api import Problem
 from eim.cli import main as eim
-from eim.domain import explanations, retry
+from eim.domain import explanations, retry, standing
 from eim.domain.event import Happening
+from eim.domain.operation import MOVES, State
 from eim.errors import EimError
 from eim.web import body, openapi, problems
 from eim.web.operator import OperatorServices, endpoints_of
@@ -32,6 +33,7 @@ def pages() -> dict[Path, str]:
     text = _put(api.read_text(), "errors", "\n".join(_errors()))
     operations = _DOCS / "operations.md"
     said = _put(operations.read_text(), "retries", "\n".join(_retries()))
+    said = _put(_put(said, "states", "\n".join(_states())), "moves", "\n".join(_moves()))
     events = _DOCS / "events.md"
     told = _put(events.read_text(), "types", "\n".join(_types()))
     routes = _put(text, "routes", "\n".join(_routes()))
@@ -97,6 +99,30 @@ def _types() -> Iterator[str]:
     yield "| --- | --- | --- |"
     for kind in Happening:
         yield f"| `{kind.type}` | {kind.version} | {kind.meaning} |"
+
+
+def _states() -> Iterator[str]:
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    ways: dict[tuple[State | None, State], list[str]] = {}
+    for move in MOVES:
+        ways.setdefault((move.start, move.to), []).append(move.who.value)
+    for (start, to), who in ways.items():
+        yield f"    {start.value if start else '[*]'} --> {to.value}: {', '.join(dict.fromkeys(who))}"
+    yield "```"
+    yield ""
+    yield "| state | what it means | next step |"
+    yield "| --- | --- | --- |"
+    for state, meaning in standing.STATES.items():
+        yield f"| `{state.value}` | {meaning.means} | {meaning.next_step} |"
+
+
+def _moves() -> Iterator[str]:
+    yield "| from | to | by | because | event |"
+    yield "| --- | --- | --- | --- | --- |"
+    for move in MOVES:
+        start, event = f"`{move.start.value}`" if move.start else "", f"`eim.{move.event}`" if move.event else ""
+        yield f"| {start} | `{move.to.value}` | {move.who.value} | {move.why} | {event} |"
 
 
 def _retries() -> Iterator[str]:

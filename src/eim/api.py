@@ -425,6 +425,8 @@ class OperationView(Struct, frozen=True):
     retries: int | None = None
     attempts: int = 0  # tries that ended so that another one follows
     parked: str | None = None  # why it could not be prepared
+    means: str = ""  # how it stands, in a sentence
+    next_step: str = ""  # what to do about it
 
 
 class OperationPage(Struct, frozen=True):

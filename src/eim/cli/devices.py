@@ -1,5 +1,7 @@
 """`eim devices`: onboard eUICCs, list them, look at one."""
 
+from typing import Final
+
 import click
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -9,7 +11,9 @@ from eim import api
 from eim.cli.onboarding import convert, import_file, unknown
 from eim.cli.seeing import timeline, trace
 from eim.cli.server import say, server_options, table, target_here
-from eim.client import Client
+from eim.client import Client, ServerRefused
+
+_FORBIDDEN: Final = 403
 
 
 @click.group()
@@ -56,12 +60,13 @@ def list_all(tag: str | None, label: str | None, service_provider: str | None, *
 @click.argument("eid")
 @server_options
 def show(eid: str) -> None:
-    """Show one eUICC: what is known of it, its profiles, and what happened last."""
+    """Show one eUICC: what is known of it, its profiles, how its operations stand, and what happened last."""
     target = target_here()
 
     async def collect(client: Client) -> Shown:
         events = await client.events(eid, api.PageQuery(limit=20))
-        return Shown(await client.euicc(eid), (await client.profiles(eid)).items, events.items)
+        profiles = (await client.profiles(eid)).items
+        return Shown(await client.euicc(eid), profiles, events.items, await _operations(client, eid))
 
     shown = target.run(collect)
     say(target, shown, lambda: _shown(shown))
@@ -113,6 +118,7 @@ class Shown(msgspec.Struct, frozen=True):
     euicc: api.EuiccView
     profiles: tuple[api.ProfileView, ...]
     events: tuple[api.EventView, ...]
+    operations: tuple[api.OperationView, ...]  # those that are open, and those that were ordered last
 
 
 def _shown(shown: Shown) -> Table:
@@ -132,8 +138,28 @@ def _shown(shown: Shown) -> Table:
         ("Notifications", ", ".join(f"{many} {state}" for state, many in shown.euicc.notifications.items()) or None),
     ]
     rows += [("Profile", f"{p.iccid} {p.state} {p.service_provider or ''}") for p in shown.profiles]
+    rows += [("Operation", _stands(operation)) for operation in shown.operations]
     rows += [("Event", _happened(event)) for event in shown.events]
     return table(("", ""), rows)
+
+
+async def _operations(client: Client, eid: str) -> tuple[api.OperationView, ...]:
+    """Newest first; none for a token that may not read operations."""
+    try:
+        still = (await client.operations(api.OperationQuery(limit=20, eid=eid, open=True))).items
+        last = (await client.operations(api.OperationQuery(limit=10, eid=eid))).items
+    except ServerRefused as refusal:
+        if refusal.problem.status == _FORBIDDEN:
+            return ()
+        raise
+    known = {operation.id: operation for operation in (*last, *still)}
+    return tuple(sorted(known.values(), key=lambda operation: operation.created_at, reverse=True))
+
+
+def _stands(operation: api.OperationView) -> str:
+    of = f" {operation.iccid}" if operation.iccid else ""
+    told = f"{operation.operation}{of} is {operation.state}: {operation.means}"
+    return f"{told}. Next: {operation.next_step} ({operation.id})"
 
 
 def _happened(event: api.EventView) -> str:

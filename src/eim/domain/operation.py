@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from eim.errors import Conflict
 
 
@@ -47,20 +49,100 @@ class State(StrEnum):
 
 ENDED: Final = frozenset({State.DONE, State.FAILED, State.WITHDRAWN, State.EXPIRED})
 
-# An end is an end only when the card can't act any more (design 3.3). out -> accepted: the card signed that it did
-# not execute the package (an emergency call was on), so a later one may carry the operation. done -> failed: the
-# rollback whose first result we already had; the card took it back before our acknowledgement reached it
-# (SGP.32 section 3.3.2).
-_NEXT: Final = {
-    State.ACCEPTED: {State.SEALED, State.WITHDRAWN, State.EXPIRED, State.FAILED},
-    State.SEALED: {State.OUT, State.ACCEPTED, State.WITHDRAWN, State.EXPIRED, State.DONE, State.FAILED},
-    State.OUT: {State.DONE, State.FAILED, State.IN_DOUBT, State.ACCEPTED},
-    State.IN_DOUBT: {State.DONE, State.FAILED},
-    State.DONE: {State.FAILED},
-    State.FAILED: set[State](),
-    State.WITHDRAWN: set[State](),
-    State.EXPIRED: set[State](),
-}
+
+class Who(StrEnum):
+    """Who moves an operation."""
+
+    OPERATOR = "an operator"
+    WORKER = "the eIM"
+    DEVICE = "the device's call"
+    CARD = "the card's signed answer"
+    TIME = "time"
+
+
+class Move(msgspec.Struct, frozen=True):
+    """One way from a state to another. `event` is the kind that tells it; None: none, the audit has it."""
+
+    start: State | None  # None: it is ordered
+    to: State
+    who: Who
+    why: str
+    event: str | None = None
+
+
+_TAKEN_BACK: Final = (
+    "taken back before the card had it: something goes first, its window closed, or the token, key or version changed"
+)
+_IMPOSSIBLE: Final = "what it comes after did not succeed, or the card's version has no such operation"
+_UNKNOWN: Final = "the card knows the counter, but the result was lost; or the result can't be verified yet"
+
+# An end is an end only when the card can't act any more (design 3.3): the one table of what may become of an operation.
+MOVES: Final = (
+    Move(None, State.ACCEPTED, Who.OPERATOR, "ordered, or needed by the eIM itself", "operation.accepted"),
+    Move(State.ACCEPTED, State.SEALED, Who.WORKER, "signed with a counter of its own"),
+    Move(
+        State.SEALED,
+        State.ACCEPTED,
+        Who.WORKER,
+        _TAKEN_BACK,
+    ),
+    Move(State.SEALED, State.OUT, Who.DEVICE, "handed out"),
+    Move(State.ACCEPTED, State.WITHDRAWN, Who.OPERATOR, "withdrawn before the card had it", "operation.withdrawn"),
+    Move(State.SEALED, State.WITHDRAWN, Who.OPERATOR, "withdrawn before the card had it", "operation.withdrawn"),
+    Move(State.ACCEPTED, State.EXPIRED, Who.TIME, "its time ran out before the card had it", "operation.expired"),
+    Move(State.SEALED, State.EXPIRED, Who.TIME, "its time ran out before the card had it", "operation.expired"),
+    Move(
+        State.ACCEPTED,
+        State.FAILED,
+        Who.WORKER,
+        _IMPOSSIBLE,
+        "operation.failed",
+    ),
+    Move(State.OUT, State.DONE, Who.CARD, "executed", "operation.done"),
+    Move(State.OUT, State.FAILED, Who.CARD, "refused, or rolled back", "operation.failed"),
+    Move(
+        State.OUT,
+        State.ACCEPTED,
+        Who.CARD,
+        "not executed, for a reason that passes",
+        "operation.postponed",
+    ),
+    Move(State.OUT, State.IN_DOUBT, Who.OPERATOR, "withdrawn when the card had it already", "operation.withdrawn"),
+    Move(State.OUT, State.IN_DOUBT, Who.TIME, "its time ran out when the card had it already", "operation.in_doubt"),
+    Move(
+        State.OUT,
+        State.IN_DOUBT,
+        Who.CARD,
+        _UNKNOWN,
+        "operation.in_doubt",
+    ),
+    Move(State.OUT, State.IN_DOUBT, Who.DEVICE, "an error without signature, which ends nothing", "operation.in_doubt"),
+    Move(
+        State.IN_DOUBT,
+        State.DONE,
+        Who.CARD,
+        "its late result, or its list, shows that it was executed",
+        "operation.done",
+    ),
+    Move(
+        State.IN_DOUBT,
+        State.FAILED,
+        Who.CARD,
+        "its late result, or its list, shows that it was not",
+        "operation.failed",
+    ),
+    Move(State.ACCEPTED, State.DONE, Who.CARD, "a late result of a try before", "operation.done"),
+    Move(State.SEALED, State.DONE, Who.CARD, "a late result of a try before", "operation.done"),
+    Move(State.SEALED, State.FAILED, Who.CARD, "a late result of a try before", "operation.failed"),
+    Move(
+        State.DONE,
+        State.FAILED,
+        Who.CARD,
+        "rolled back: our acknowledgement did not reach it in time",
+        "operation.failed",
+    ),
+)
+_NEXT: Final = {state: frozenset(each.to for each in MOVES if each.start is state) for state in State}
 
 
 def move(now: State, to: State) -> State:

@@ -114,6 +114,8 @@ async def _is_fresh(visit: Visit, result: ResultSigned, package: Package) -> boo
 
 async def end(visit: Visit, asked: Asked, outcome: Outcome, detail: Mapping[str, object]) -> None:
     """End an operation, with its event and its audit record."""
+    if asked.state is State.SEALED:  # a try before has ended it: what was sealed for the next one never goes out
+        await mailbox.take_back_seals(visit.db, visit.bucket, visit.eid)
     state = operation.move(asked.state, outcome.state)
     if asked.kind is Kind.RENEW:
         await _renewed(visit, outcome)
@@ -153,6 +155,7 @@ async def _take_back(visit: Visit, asked: Asked, outcome: Outcome, seq: int) -> 
         now = list(inventory.after(now, Enable(parse_iccid(used_before))))
         await profiles.write(visit.db, visit.bucket, visit.eid, visit.tenant, now)
     await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, outcome.reason)
+    await mailbox.take_back_seals(visit.db, visit.bucket, visit.eid)  # what comes after it is skipped
     await end(visit, asked, outcome, {"seq": seq, "late": True})
 
 

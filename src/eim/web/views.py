@@ -1,7 +1,11 @@
 """What services know, in the words of the interface: EIDs and ICCIDs as text, octets as hex."""
 
+from datetime import UTC, datetime
+
 from eim import api
+from eim.domain import standing
 from eim.domain.ids import format_eid, format_iccid
+from eim.domain.standing import Standing
 from eim.services.lines import Problem
 from eim.services.operations import Accepted, Chained, Progress
 from eim.services.previewing import Preview
@@ -103,6 +107,7 @@ def preview(looked: Preview) -> api.OrderPreview:
 
 
 def operation(found: Operation) -> api.OperationView:
+    stands = standing.explain(_standing(found), datetime.now(UTC))
     return api.OperationView(
         id=found.id,
         eid=format_eid(found.eid),
@@ -128,6 +133,25 @@ def operation(found: Operation) -> api.OperationView:
         retries=found.retries,
         attempts=found.attempts,
         parked=found.parked,
+        means=stands.means,
+        next_step=stands.next_step,
+    )
+
+
+def _standing(found: Operation) -> Standing:
+    return Standing(
+        id=found.id,
+        state=found.state,
+        not_before=found.not_before,
+        held=found.held,
+        after=found.after,
+        after_event=found.after_event,
+        window=found.opening,
+        attempts=found.attempts,
+        parked=found.parked,
+        doubt=found.doubt,
+        outcome=found.outcome or {},
+        handed_at=found.handed_at,
     )
 
 
