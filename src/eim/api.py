@@ -194,6 +194,15 @@ class HeadView(Struct, frozen=True):
     deliveries: int
 
 
+class BarView(Struct, frozen=True):
+    """Why nothing goes out to an eUICC; several may hold at once, and none does when all are null."""
+
+    orphaned_at: datetime | None  # the card knows us no more
+    quarantined_at: datetime | None
+    quarantine_why: str | None
+    denied_by: UUID | None  # the denial it fell under
+
+
 class EuiccView(Tagged, frozen=True):
     """Everything known of one eUICC. The ETag is of what an operator writes on it: label, tags, group, time zone."""
 
@@ -204,6 +213,10 @@ class EuiccView(Tagged, frozen=True):
     plmn: str | None
     mailbox: HeadView | None
     notifications: Mapping[str, int]  # on their way to an SM-DP+: how many, by state
+    bar: BarView | None = None  # null: nothing keeps packages from it
+    ecall_since: datetime | None = None  # in an emergency call
+    reset_at: datetime | None = None  # a memory reset was reported, and the card signed nothing since
+    device: Mapping[str, str] = {}  # type allocation code and IMEI, as the agent gave their octets
 
 
 class ProfileView(Struct, frozen=True):

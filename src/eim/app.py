@@ -20,6 +20,7 @@ from eim.connectors.webhooks import HttpSender, Outgoing
 from eim.domain.identity import Identity
 from eim.domain.ids import DEFAULT_TENANT
 from eim.domain.smdp import Smdp, canonical
+from eim.domain.suspicion import SuspicionRules
 from eim.errors import BadConfiguration, Unavailable
 from eim.keys.checkpoints import keeper
 from eim.keys.renewal import Renewal
@@ -27,6 +28,7 @@ from eim.protocol.trust import TrustedEuicc, check_chain
 from eim.services.asking import Asking
 from eim.services.courier import DeliveryRules, Joined
 from eim.services.deliverer import Deliverer
+from eim.services.denials import DenialRounds
 from eim.services.esipa import Esipa
 from eim.services.forwarding import Forwarder, ForwardRules
 from eim.services.horizon import Horizon
@@ -67,9 +69,10 @@ async def run_device(config: Config, listener: socket.socket, stop: asyncio.Even
     roots = credentials.roots(config)
     pool = await _pool(config, DbRole.DEVICE, config.database.device_pool, stop)
     device = config.device
-    waiters, seen = Waiters(pool, device.wait_for_seal), Seen(pool)
+    suspicion = _suspicion(config)
+    waiters, seen = Waiters(pool, device.wait_for_seal), Seen(pool, suspicion)
     polls = Polls(pool, waiters, seen, now, unknown_answer(device.unknown_eid.value))
-    rules = ResultRules(device.strays_limit, device.unknown_eid is UnknownEid.NOT_FOUND)
+    rules = ResultRules(device.strays_limit, device.unknown_eid is UnknownEid.NOT_FOUND, suspicion)
     esipa = Esipa(polls, Results(pool, roots, rules, now))
     endpoint = EsipaEndpoint(esipa, Polled(), device.body_limit, device.request_deadline)
     app = device_app(endpoint, _readiness(pool, stop))
@@ -143,10 +146,17 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
                 pool, leasing, Horizon(), sender, credentials.data_key(config), now, _delivery_rules(config)
             )
             forgetting = partial(Retention(pool, ages(config)).run, leasing)
-            others = (Sweeper(pool, leasing).run, linker.run, Deliverer(joined).run, forwarder.run, forgetting)
+            denying = DenialRounds(pool, leasing, now)
+            sending = (Deliverer(joined).run, forwarder.run)
+            others = (Sweeper(pool, leasing).run, linker.run, denying.run, *sending, forgetting)
             await _beside(stop.wait(), worker.run, *others)
     finally:
         await _close(pool)
+
+
+def _suspicion(config: Config) -> SuspicionRules:
+    said = config.suspicion
+    return SuspicionRules(said.quarantine, said.alternations, said.window)
 
 
 def ages(config: Config) -> Ages:

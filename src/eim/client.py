@@ -28,6 +28,17 @@ from eim.api_access import (
     TokenList,
     TokenView,
 )
+from eim.api_barring import (
+    BarReason,
+    BarredEuicc,
+    BarredPage,
+    BarredQuery,
+    DenialPage,
+    DenialQuery,
+    DenialView,
+    LiftQuery,
+    NewDenial,
+)
 from eim.api_events import (
     CloudEventPage,
     DeadLetterPage,
@@ -200,6 +211,44 @@ class Client:
         return await self._call(
             self._http.build_request("DELETE", f"/v1/euiccs/{_segment(eid)}", params=params), api.Offboarded
         )
+
+    async def quarantine(self, eid: str, why: BarReason) -> BarredEuicc:
+        return await self._post(f"/v1/euiccs/{_segment(eid)}:quarantine", why, BarredEuicc)
+
+    async def release(self, eid: str, why: BarReason) -> BarredEuicc:
+        return await self._post(f"/v1/euiccs/{_segment(eid)}:release", why, BarredEuicc)
+
+    async def all_barred(self, query: BarredQuery) -> AsyncIterator[BarredEuicc]:
+        """Every eUICC to which nothing goes out, page by page."""
+        query = msgspec.structs.replace(query, limit=_PAGE)
+        while True:
+            page = await self._get("/v1/barred", BarredPage, query)
+            for item in page.items:
+                yield item
+            if page.next is None:
+                return
+            query = msgspec.structs.replace(query, cursor=page.next)
+
+    async def add_denial(self, new: NewDenial) -> DenialView:
+        return await self._post("/v1/denials", new, DenialView)
+
+    async def denial(self, denial: UUID) -> DenialView:
+        return await self._get(f"/v1/denials/{denial}", DenialView)
+
+    async def all_denials(self, query: DenialQuery) -> AsyncIterator[DenialView]:
+        """Every denial that stands, page by page."""
+        query = msgspec.structs.replace(query, limit=_PAGE)
+        while True:
+            page = await self._get("/v1/denials", DenialPage, query)
+            for item in page.items:
+                yield item
+            if page.next is None:
+                return
+            query = msgspec.structs.replace(query, cursor=page.next)
+
+    async def lift_denial(self, denial: UUID, query: LiftQuery) -> DenialView:
+        request = self._http.build_request("DELETE", f"/v1/denials/{denial}", params=_params(query))
+        return await self._call(request, DenialView)
 
     async def profiles(self, eid: str) -> api.Profiles:
         return await self._get(f"/v1/euiccs/{_segment(eid)}/profiles", api.Profiles)

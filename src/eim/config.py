@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from eim.domain.identity import EimIdType
+from eim.domain.suspicion import QUARANTINED, Why
 from eim.protocol.published_keys import Mode
 
 
@@ -323,6 +324,25 @@ class Trust(msgspec.Struct, frozen=True):
     ] = ()
 
 
+class Suspicion(msgspec.Struct, frozen=True):
+    """Signs that two cards share one EID (docs/suspicion.md)."""
+
+    quarantine: Annotated[
+        tuple[Why, ...],
+        Meta(description="The signs after which nothing goes out to a card until an operator releases it."),
+    ] = QUARANTINED
+    alternations: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="How often the polls of one EID may alternate between two networks or two addresses within "
+            "`window`; 0: nobody looks.",
+        ),
+    ] = 6
+    window: Annotated[Seconds, Meta(description="Seconds.")] = 600.0
+
+
 class Identity(msgspec.Struct, frozen=True):
     """Who the eIM is to its eUICCs, when `eim keys init` has not said so: read at the first start only."""
 
@@ -355,4 +375,5 @@ class Config(msgspec.Struct, frozen=True):
     notifications: Notifications = Notifications()
     retention: Retention = Retention()
     trust: Trust = Trust()
+    suspicion: Suspicion = Suspicion()
     identity: Identity = Identity()

@@ -5,6 +5,7 @@ import pytest
 
 from eim.domain import device
 from eim.domain.change import CAUSES, UNDEFINED, cause_of, network_name, number_of
+from eim.domain.suspicion import MEANINGS, QUARANTINED, Why
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "suspicion.md").read_text(encoding="utf-8")
 _AUDITS = {"profiles": "`listProfileInfo`", "data": "`ipaEuiccDataRequest`", "eims": "`listEim`"}
@@ -15,6 +16,11 @@ def test_the_table_of_the_page_is_the_causes() -> None:
     asked = {number: ", ".join(_AUDITS[audit] for audit in cause.audits) for number, cause in CAUSES.items()}
     said = [(str(number), cause.name, asked[number]) for number, cause in CAUSES.items()]
     assert rows == said
+
+
+def test_the_page_says_what_each_sign_is_and_what_follows_by_default() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \| (\w+) \|$", _PAGE, re.MULTILINE)
+    assert rows == [(why.value, MEANINGS[why], "quarantine" if why in QUARANTINED else "told") for why in Why]
 
 
 def test_every_event_of_a_cause_is_on_the_page() -> None:

@@ -67,6 +67,7 @@ class Rig:
         self.database = database
         self.fleet = fleet
         self.journal = fleet.journal
+        self.keys = keys
         self.cards = [card.euicc for card in fleet.cards]
         roots = trust.load_roots([fleet.pki.root_der])
         device, operator, worker = (database.pool(r) for r in (DbRole.DEVICE, DbRole.OPERATOR, DbRole.WORKER))

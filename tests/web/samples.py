@@ -38,6 +38,7 @@ class Rows(msgspec.Struct, frozen=True):
     identity: str
     notification: str
     smdp: str
+    denial: str
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -93,6 +94,13 @@ SAMPLES: Final[Mapping[str, Sample]] = {
     "listUnknownCallers": Sample(),
     "adoptUnknownCaller": Sample(_EID, {}),
     "adoptUnknownCallers": Sample(body={"eids": ["EID"]}),
+    "listBarred": Sample(),
+    "quarantineEuicc": Sample(_EID, {"reason": "it was stolen"}),
+    "releaseEuicc": Sample(_EID, {"reason": "it was found"}),
+    "addDenial": Sample(body={"ein": "89999999", "reason": "recalled"}),
+    "listDenials": Sample(),
+    "getDenial": Sample({"id": "denial"}),
+    "liftDenial": Sample({"id": "denial"}, query={"reason": "a mistake"}),
     "findProfiles": Sample(query={"iccid": A}),
     "order": Sample(body=_ORDER, others=422),
     "previewOrder": Sample(body=_ORDER),
@@ -147,7 +155,7 @@ ENDING: Final = (
 )
 ABSENT: Final = Rows(
     *(eid_text(999), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4())),
-    *("32000", "32000", str(uuid4()), "absent.example.com"),
+    *("32000", "32000", str(uuid4()), "absent.example.com", str(uuid4())),
 )
 
 
@@ -197,6 +205,7 @@ async def _side(database: Database, services: OperatorServices, tenant: TenantId
         parked = other["operations"][0]["operation"]
         await database.owner().execute("UPDATE operations SET held = 'operator' WHERE id = $1", UUID(parked))
         hook = (await client.post("/v1/webhooks", json={"url": f"https://hooks.example.com/{tenant}"})).json()
+        denial = (await client.post("/v1/denials", json={"ein": "89888888", "reason": "recalled"})).json()
         file = f"eid\n{eid_text(100 + number)}\nnonsense\n"
         await client.post("/v1/smdps", json={"address": f"smdp{tenant}.example.com"})
         upload = (await client.post("/v1/euiccs:import", content=file, headers={"Content-Type": "text/csv"})).json()
@@ -213,6 +222,7 @@ async def _side(database: Database, services: OperatorServices, tenant: TenantId
         identity=str(identity),
         notification=str(await _notification(database, tenant, number)),
         smdp=f"smdp{tenant}.example.com",
+        denial=denial["id"],
     )
     by_scope = {
         scope: (await services.tokens.create(boss, NewToken(f"{scope.name}-{tenant}", frozenset({scope})))).secret

@@ -17,6 +17,7 @@ _COMMANDS = {
     "counters": "eim.cli.counters:counters",
     "decode": "eim.cli.decode:decode",
     "demo": "eim.cli.demo:demo",
+    "deny": "eim.cli.barring:deny",
     "devices": "eim.cli.devices:devices",
     "doctor": "eim.cli.doctor:doctor",
     "events": "eim.cli.events:events",

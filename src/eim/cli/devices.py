@@ -8,10 +8,12 @@ from msgspec import UNSET, UnsetType
 from rich.table import Table
 
 from eim import api
+from eim.cli.barring import barred, quarantine, release, told
 from eim.cli.onboarding import convert, import_file, unknown
 from eim.cli.seeing import timeline, trace
 from eim.cli.server import say, server_options, table, target_here
 from eim.client import Client, ServerRefused
+from eim.domain.change import network_name
 
 _FORBIDDEN: Final = 403
 
@@ -131,6 +133,7 @@ def _shown(shown: Shown) -> Table:
         ("Last seen", euicc.last_seen_at),
         ("Speaks", euicc.speaks),
         ("Identity", association.identity),
+        *_state(shown.euicc),
         ("Certificate", "trusted" if association.certified else None),
         ("Counter", association.counter),
         ("Signature form", association.signature_form),
@@ -162,10 +165,22 @@ def _stands(operation: api.OperationView) -> str:
     return f"{told}. Next: {operation.next_step} ({operation.id})"
 
 
+def _state(euicc: api.EuiccView) -> list[tuple[object, object]]:
+    """What keeps work from it, and where it is: only what there is to say."""
+    rows: list[tuple[object, object]] = [
+        ("Nothing goes out", told(euicc.bar) if euicc.bar else None),
+        ("Emergency call since", euicc.ecall_since),
+        ("Reset reported", euicc.reset_at),
+        ("Network (PLMN)", network_name(bytes.fromhex(euicc.plmn)) if euicc.plmn else None),
+        ("Device", ", ".join(f"{name} {value}" for name, value in euicc.device.items()) or None),
+    ]
+    return [row for row in rows if row[1] is not None]
+
+
 def _happened(event: api.EventView) -> str:
     said = ", ".join(f"{name} {value}" for name, value in event.data.items() if value is not None)
     return f"{event.at.astimezone():%Y-%m-%d %H:%M:%S} {event.kind}" + (f": {said}" if said else "")
 
 
-for _command in (import_file, convert, unknown, timeline, trace):
+for _command in (import_file, convert, unknown, timeline, trace, barred, quarantine, release):
     devices.add_command(_command)

@@ -46,7 +46,11 @@ class Happening(Enum):
     EUICC_ORPHANED = ("euicc.orphaned", 1, "Alarm: the card knows this eIM no more; nothing goes out to it.")
     EUICC_SUSPECTED = ("euicc.suspected", 1, "Alarm: two cards may share this EID; `why` and `evidence` say more.")
     EUICC_QUARANTINED = ("euicc.quarantined", 1, "Nothing goes out to the card until an operator releases it.")
-    EUICC_RELEASED = ("euicc.released", 1, "An operator released the card; what waited goes out again.")
+    EUICC_RELEASED = (
+        "euicc.released",
+        1,
+        "The card is trusted again; `by` says who found so.",
+    )
     EUICC_DENIED = ("euicc.denied", 1, "The card fell under a denial: nothing goes out to it.")
     EUICC_ADMITTED = ("euicc.admitted", 1, "The card falls under no denial any more.")
     EUICC_PROVEN = ("euicc.proven", 1, "A first signature of the card verified; its form is pinned from now on.")

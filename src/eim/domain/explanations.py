@@ -168,6 +168,13 @@ REASONS: Final[Mapping[str, Meaning]] = {
     "unverified": _meaning(
         "its result can't be verified, for its certificate isn't known yet", "nothing: the certificate is asked for"
     ),
+    "quarantined": _meaning(
+        "it was out when the card was put in quarantine", "nothing: it is found out when the card is released"
+    ),
+    "orphaned": _meaning(
+        "it was out when the card turned out to know this eIM no more", "associate the card again, then release it"
+    ),
+    "denied": _meaning("it was out when the card was denied", "nothing: it is found out when the denial is lifted"),
     "conflict": _meaning("it contradicts what is there", "look at the operation: `eim operations show ID`"),
 }
 
@@ -223,6 +230,15 @@ HAPPENINGS: Final[Mapping[str, Meaning]] = {
         "somebody reset the card's memory: profiles, addresses or the list of its eIMs may be gone",
         "see what is left with `eim devices show EID`; the card is asked at its next calls",
     ),
+    "euicc.suspected": _meaning(
+        "something happened that one card alone does not do: there may be a clone",
+        "see the evidence, ask who has the card; `eim devices quarantine EID` keeps packages from it",
+    ),
+    "euicc.quarantined": _meaning(
+        "nothing goes out to the card; what it brings is kept",
+        "find out whether there is one card or two, then `eim devices release EID --reason ...`",
+    ),
+    "euicc.denied": _meaning("the card falls under a denial", "see it with `eim deny list`"),
     "euicc.counter_jumped": _meaning(
         "our counter was behind the card's and was moved past it", "nothing, unless you restored no backup"
     ),
@@ -231,8 +247,9 @@ HAPPENINGS: Final[Mapping[str, Meaning]] = {
         "nothing, if you know why; our view is the card's now, and `eim devices show EID` tells it",
     ),
     "euicc.orphaned": _meaning(
-        "our eIM was deleted on the card, so the card executes none of our packages any more",
-        "nothing, if another eIM took over: offboard it here; otherwise load the eIM into the card again",
+        "our eIM was deleted on the card, or reset away, so the card executes none of our packages any more",
+        "nothing, if another eIM took over: offboard it here; otherwise associate it again (AddInitialEim at the "
+        "device, or addEim from another eIM) and then `eim devices release EID`",
     ),
     "euicc.counter_high": _meaning(
         "of the counters that one association has, nine of ten are used up",

@@ -75,6 +75,7 @@ class Certificate(msgspec.Struct, frozen=True):
     signature: bytes  # a DER Ecdsa-Sig-Value, when the algorithm is the right one
     signature_algorithm: str  # dotted OID
     public_key: PublicKey
+    serial: int
     subject: Name
     issuer: Name
     not_before: datetime
@@ -157,6 +158,7 @@ def _certificate(der: bytes, parsed: x509.Certificate, key: PublicKey) -> Certif
         signature=parsed.signature,
         signature_algorithm=parsed.signature_algorithm_oid.dotted_string,
         public_key=key,
+        serial=parsed.serial_number,
         subject=_name(parsed.subject),
         issuer=_name(parsed.issuer),
         not_before=parsed.not_valid_before_utc,

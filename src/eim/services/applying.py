@@ -15,7 +15,7 @@ from eim.domain.ids import parse_iccid
 from eim.domain.operation import Kind, State
 from eim.domain.outcome import OK, ROLLED_BACK, Code, Outcome, outcome_of
 from eim.domain.step import AddEim, DeleteEim, Enable, ListEim, ListProfileInfo, Step, changes_card, eim_of
-from eim.services import ecalls, explaining, following
+from eim.services import barring, contradictions, ecalls, explaining, following
 from eim.services.visit import Visit
 from eim.store import associations, card_views, mailbox, requests, results, work
 from eim.store import inventory as profiles
@@ -30,11 +30,15 @@ async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
     """Apply one verified EuiccPackageResultSigned to the operation that its package carried."""
     await ecalls.over(visit)
     await explaining.by_result(visit, result)
+    if visit.card.orphaned_at is not None and package.state == "head":
+        await barring.found_again(visit)
     asked = package.carried
     if asked is None:
         return
     outcome = outcome_of(asked.steps, _codes(asked, result))
     seq = result.data.seq_number
+    if package.state == "head" and await _is_fresh(visit, result, package):
+        await contradictions.look_at_sequence(visit, result)
     if await postpone(visit, asked, outcome):
         pass
     elif asked.state not in operation.ENDED:

@@ -200,6 +200,7 @@ def _columns(card: Euicc, counter: int) -> tuple[object, ...]:
         card.signature_coding, card.unverifiable, card.euicc_certificate, card.eum_certificate, card.curve,
         card.public_key, card.ci_key_id, dict(card.capabilities), card.highest_seq, card.last_seen_at, card.plmn,
         card.inventory_at, card.settings, card.eims, card.eims_at, card.orphaned_at,
+        card.quarantined_at, card.quarantine_why,
     )  # fmt: skip
 
 

@@ -63,11 +63,13 @@ async def _serve(db: Db, request: Request, card: Card) -> None:
             await _place_once(db, bucket, eid, Kind.LIST_PROFILES, Priority.INTRODUCTION)
         case Ask.INTRODUCE:
             await _place_once(db, bucket, eid, Kind.DATA_REQUEST, Priority.ASKED_AGAIN)
+        case Ask.EIMS:
+            await _place_once(db, bucket, eid, Kind.LIST_EIM, Priority.INTRODUCTION)
         case Ask.RESEAL:
             await mailbox.unseal(db, bucket, eid)
         case Ask.REOPEN:
             await reopen(db, bucket, eid, every=True)
-        case Ask.RECOVER:
+        case Ask.RECOVER if card.orphaned_at is None:
             await resyncing.resync(db, request, card)
             await _recover(db, bucket, eid)
     about = {"kind": request.kind.value, "reason": request.reason}

@@ -158,6 +158,8 @@ class Euicc(msgspec.Struct, frozen=True, tag_field="part", tag="euicc"):
     eims: Sequence[Mapping[str, object]] | None = None
     eims_at: datetime | None = None
     orphaned_at: datetime | None = None
+    quarantined_at: datetime | None = None
+    quarantine_why: str | None = None
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="part", tag="event"):

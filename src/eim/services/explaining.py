@@ -9,7 +9,7 @@ from eim.domain.euicc import Profile
 from eim.domain.event import Happening
 from eim.domain.ids import format_iccid
 from eim.domain.operation import Kind
-from eim.services import reports
+from eim.services import contradictions, reports
 from eim.services.visit import Visit
 from eim.store import changes, work
 
@@ -19,6 +19,8 @@ _PERHAPS_FALLBACK: Final = (None, change.FALLBACK, change.UNDEFINED)  # other ca
 async def by_inventory(visit: Visit, before: Sequence[Profile], now: Sequence[Profile]) -> None:
     """The card has listed its profiles: what was reported is explained, and fallback called by its name."""
     reported = visit.card.reported_cause
+    if reported is None and visit.card.reset_at is None:
+        await contradictions.look_at_inventory(visit, before, now)
     if reported in _PERHAPS_FALLBACK:
         await _name_fallback(visit, inventory.enabled(before), inventory.enabled(now))
     if reported is not None and not await work.pending(visit.db, visit.bucket, visit.eid, Kind.LIST_PROFILES):

@@ -22,7 +22,7 @@ from eim.domain.step import (
     Step,
     config_of,
 )
-from eim.services import explaining
+from eim.services import barring, explaining
 from eim.services.visit import Visit
 from eim.store import card_views
 from eim.store import inventory as profiles
@@ -133,9 +133,7 @@ async def _delete_eim(visit: Visit, step: DeleteEim, element: EuiccResult | None
         left = [] if is_last else [eim for eim in believed or () if eim.eim_id != step.eim_id]
         await card_views.know_eims(visit.db, visit.bucket, visit.eid, left)
     if is_last or step.eim_id == visit.card.eim_id:
-        await card_views.orphan(visit.db, visit.bucket, visit.eid)
-        await visit.record(Happening.EUICC_ORPHANED, {"eim_id": step.eim_id, "last": is_last})
-        await visit.audit("euicc.orphaned", {"eim_id": step.eim_id, "last": is_last})
+        await barring.orphan(visit, "the last eIM was deleted" if is_last else "this eIM was deleted", step.eim_id)
 
 
 async def _rules(visit: Visit, element: EuiccResult) -> dict[str, object]:

@@ -30,7 +30,7 @@ from eim.protocol.trust import TrustedEuicc
 from eim.services.limits import make_room_for_euiccs
 from eim.services.lines import OnError, Problem, Problems, answered_before, name_duplicates, read_eids, remember
 from eim.services.tokens import Caller
-from eim.store import Db, audit, euiccs, events, operations, unknown
+from eim.store import Db, audit, denials, euiccs, events, operations, unknown
 from eim.store.audit import Record
 from eim.store.connect import Pool, transaction
 from eim.store.euiccs import Identity, Newcomer
@@ -305,6 +305,7 @@ async def _introduce(db: Db, caller: Caller, control: UUID, new: Sequence[Newcom
         terms = Terms(None, ordered_by="eim", priority=Priority.INTRODUCTION)
         await operations.insert(db, caller.tenant, terms, lines)
     await euiccs.allocate(db, caller.tenant, {(n.bucket, n.eid): len(_INTRODUCTION) for n in new})
+    await denials.look_if_any(db, caller.tenant, [n.bucket for n in new])
     await events.append(db, caller.tenant, [_onboarded(caller, n) for n in new])
     await audit.write(db, [_record(caller, n) for n in new])
     await events.hint(db, [n.bucket for n in new])

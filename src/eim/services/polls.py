@@ -1,16 +1,19 @@
 """A poll arrives: what waits for this eUICC goes out, or a constant "nothing" (design 3.1, 3.2)."""
 
 import asyncio
+import time
 from datetime import datetime
 from typing import Final
 
 import anyio
 
 from eim.domain.ids import Bucket, Eid, bucket_of, eid_check_digits_hold
+from eim.domain.suspicion import SuspicionRules
 from eim.errors import DatabaseUnavailable
 from eim.protocol.esipa import NO_PACKAGE, Poll, package_answer, poll_error
-from eim.services import reports
+from eim.services import barring, reports
 from eim.services.ports import Clock
+from eim.services.sources import Sign, Sources
 from eim.services.strangers import Strangers
 from eim.services.traces import Exchange, Tracer
 from eim.services.visit import Visit
@@ -24,6 +27,7 @@ _INVALID_EID: Final = 3
 _TAKE_DEADLINE: Final = 0.5  # seconds: a committed stop is final one second later
 _FLUSH_EVERY: Final = 2.0  # seconds of last-seen times that a crash may lose
 _FLUSH_AT_MOST: Final = 5_000
+_RULES: Final = SuspicionRules()
 
 
 class Polls:
@@ -50,6 +54,8 @@ class Polls:
             return self._answer_stranger(eid, peer)
         came_at = self._clock()
         self._seen.note(bucket, eid, came_at)
+        if sign := self._seen.sources.suspicious(eid, peer, poll.plmn, time.monotonic()):
+            await self._suspect(bucket, eid, sign)
         answer = await self._answer(bucket, eid, poll, look)
         if look.traced:
             await self._tracer.keep(bucket, eid, peer, Exchange(poll.raw, came_at, answer, self._clock()))
@@ -63,6 +69,8 @@ class Polls:
 
     async def _answer(self, bucket: Bucket, eid: Eid, poll: Poll, look: Look) -> bytes:
         asked = await self._record(bucket, eid, poll, look)
+        if look.barred:
+            return NO_PACKAGE  # as if nothing waited
         if look.awaited:
             await self._release(bucket, eid)
         if asked or look.awaited or look.asked or (look.due and not look.ready):
@@ -77,6 +85,14 @@ class Polls:
             await associations.lock(db, bucket, eid)
             await dependents.heard(db, bucket, eid)
             await requests.hint(db, bucket)
+
+    async def _suspect(self, bucket: Bucket, eid: Eid, sign: Sign) -> None:
+        async with transaction(self._pool) as db:
+            card = await associations.lock(db, bucket, eid)
+            if card is not None:
+                visit = Visit(db, (bucket, eid), card, self._clock(), eid)
+                visit.suspicion = self._seen.sources.rules
+                await barring.suspect(visit, *sign)
 
     async def _take(self, bucket: Bucket, eid: Eid) -> bytes:
         async with acquire(self._pool) as db:
@@ -98,12 +114,14 @@ class Polls:
 class Seen:
     """Guards the buffer of last-seen times: written in bulk, never one row a poll. A crash loses two seconds.
 
-    `strangers` are those whom nobody onboarded: they have no row that could say when they were seen.
+    `strangers` are those whom nobody onboarded: they have no row that could say when they were seen. `sources` is
+    where the others polled from.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, rules: SuspicionRules = _RULES) -> None:
         self._pool = pool
         self.strangers = Strangers(pool)
+        self.sources = Sources(rules)
         self._at: dict[tuple[Bucket, Eid], datetime] = {}
 
     def note(self, bucket: Bucket, eid: Eid, at: datetime) -> None:

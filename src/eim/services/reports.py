@@ -19,7 +19,11 @@ from eim.store.requests import Ask
 _AN_HOUR: Final = 60  # events of one eUICC; beyond that a poll's changes are kept but not told
 _AUDITS_AN_HOUR: Final = 12  # of each kind; beyond that they wait
 _AUDIT_LATER: Final = 300.0  # seconds
-_ASKS: Final = {Audit.PROFILES: (Ask.AUDIT, Kind.LIST_PROFILES), Audit.DATA: (Ask.INTRODUCE, Kind.DATA_REQUEST)}
+_ASKS: Final = {
+    Audit.PROFILES: (Ask.AUDIT, Kind.LIST_PROFILES),
+    Audit.DATA: (Ask.INTRODUCE, Kind.DATA_REQUEST),
+    Audit.EIMS: (Ask.EIMS, Kind.LIST_EIM),
+}
 
 
 def says_something(poll: Poll, look: Look) -> bool:
@@ -41,8 +45,6 @@ async def take(visit: Visit, poll: Poll, look: Look) -> None:
 async def audit(visit: Visit, audits: tuple[Audit, ...], reason: str) -> None:
     """Have the card asked: once, however often it is reported, and not more often than some times an hour."""
     for each in audits:
-        if each not in _ASKS:
-            continue
         ask, kind = _ASKS[each]
         if await work.pending(visit.db, visit.bucket, visit.eid, kind):
             continue  # what is on its way will show it

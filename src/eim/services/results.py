@@ -19,6 +19,7 @@ from eim.domain.euicc import Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, bucket_of
 from eim.domain.outcome import data_error, ipa_error
+from eim.domain.suspicion import SuspicionRules
 from eim.protocol.esipa import Notified, Provided, acknowledgement, provide_error
 from eim.protocol.trust import Roots, eid_in_certificate
 from eim.services import ecalls, introductions, notifications, settling
@@ -40,6 +41,7 @@ class ResultRules(msgspec.Struct, frozen=True):
 
     strays: int  # how many messages of nobody are kept
     tell_unknown: bool  # whether an EID that nobody onboarded is told so; an enumeration oracle
+    suspicion: SuspicionRules = SuspicionRules()
 
 
 class Results:
@@ -64,6 +66,7 @@ class Results:
                 await self._keep_stray(db, source, provided.raw)
                 return self._unknown(provided, named=owner is not None)
             visit = Visit(db, owner, card, self._clock(), source.polled)
+            visit.suspicion = self._rules.suspicion
             await _learn(visit, provided)
             await self._take(visit, provided)
             await _learn_proven(visit, provided)
@@ -83,6 +86,7 @@ class Results:
                 await self._keep_stray(db, source, notified.raw)
                 return
             visit = Visit(db, owner, card, self._clock(), source.polled)
+            visit.suspicion = self._rules.suspicion
             await notifications.keep(visit, notified.notification.raw, self._roots)
             await requests.hint(db, visit.bucket)
         await self._trace(visit, source, notified.raw, None)

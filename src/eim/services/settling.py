@@ -11,7 +11,7 @@ from eim.domain.event import Happening
 from eim.domain.ids import Eid, TransactionId
 from eim.domain.operation import State
 from eim.domain.outcome import Outcome, package_error, unsigned_error
-from eim.services import applying, renewing
+from eim.services import applying, barring, contradictions, renewing
 from eim.services.verdicts import Verdict, judge
 from eim.services.visit import Visit
 from eim.store import associations, mailbox, packages, requests, results, work
@@ -37,6 +37,7 @@ async def settle(visit: Visit, result: PackageResult) -> None:
         await take_unsigned(
             visit, Unsigned("errorUnsigned", unsigned_error(result.code)), result.raw, result.transaction_id
         )
+        await barring.perhaps_orphaned(visit, result)
     elif known is None:
         await _signed(visit, result, digest)
     elif known != "refused":
@@ -133,10 +134,14 @@ async def _signed(visit: Visit, result: ResultSigned | ErrorSigned, digest: byte
     elsewhere = result.data.eim_id != visit.card.eim_id and verdict.word != "refused"
     if elsewhere or (verdict.counts and package is None):
         verdict = Verdict("foreign", verdict.match)
+    elif verdict.counts and visit.card.denied_by is not None:
+        verdict = Verdict("denied", verdict.match)  # its key may be anybody's: kept, and believed in nothing
     if verdict.match is None and verdict.word != "unverifiable" and await is_flooded(visit):
         return
     await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, _stored(result, digest, verdict, package))
     await _act(visit, result, package, verdict)
+    if verdict.word in ("verified", "foreign") and verdict.match is not None and not elsewhere:
+        await contradictions.look(visit, result, package)
 
 
 async def _act(visit: Visit, result: ResultSigned | ErrorSigned, package: Package | None, verdict: Verdict) -> None:
@@ -146,7 +151,9 @@ async def _act(visit: Visit, result: ResultSigned | ErrorSigned, package: Packag
         )
         return
     _acknowledge(visit, result)
-    if package is None or verdict.word == "foreign":
+    if verdict.word == "denied":
+        await visit.record(Happening.RESULT_REFUSED, {"counter": result.data.counter, "why": "the card is denied"})
+    elif package is None or verdict.word == "foreign":
         await visit.record(Happening.RESULT_FOREIGN, {"counter": result.data.counter, "eimId": result.data.eim_id})
     elif verdict.word == "unverified":
         await _await_certificate(visit, package)

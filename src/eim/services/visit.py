@@ -8,6 +8,7 @@ import msgspec
 from eim.domain.euicc import Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TenantId, format_eid
+from eim.domain.suspicion import SuspicionRules
 from eim.store import Db, associations, audit, events, mailbox
 from eim.store.associations import Card
 
@@ -27,6 +28,7 @@ class Visit:
         self.polled = polled  # the EID that last polled on the connection of this message
         self.speaks: Speaks | None = card.speaks
         self.acknowledged: list[int] = []
+        self.suspicion = SuspicionRules()
 
     @property
     def tenant(self) -> TenantId:

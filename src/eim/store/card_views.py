@@ -13,8 +13,6 @@ _READ: Final = "SELECT settings, eims FROM euiccs WHERE bucket = $1 AND eid = $2
 _SETTINGS: Final = "UPDATE euiccs SET settings = coalesce(settings, '{}') || $3 WHERE bucket = $1 AND eid = $2"
 _EIMS: Final = "UPDATE euiccs SET eims = $3 WHERE bucket = $1 AND eid = $2"
 _LISTED: Final = "UPDATE euiccs SET eims = $3, eims_at = now() WHERE bucket = $1 AND eid = $2"
-_ORPHAN: Final = "UPDATE euiccs SET orphaned_at = coalesce(orphaned_at, now()) WHERE bucket = $1 AND eid = $2"
-_BAR: Final = "UPDATE mailbox SET barred = true WHERE bucket = $1 AND eid = $2"
 
 
 class CardView(msgspec.Struct, frozen=True):
@@ -43,9 +41,3 @@ async def know_eims(db: Db, bucket: Bucket, eid: Eid, eims: Sequence[Eim]) -> No
 async def list_eims(db: Db, bucket: Bucket, eid: Eid, eims: Sequence[Eim]) -> None:
     """The card listed its eIMs just now."""
     await db.execute(_LISTED, bucket, eid, eims)
-
-
-async def orphan(db: Db, bucket: Bucket, eid: Eid) -> None:
-    """Our eIM is not on the card any more: nothing goes out to it."""
-    await db.execute(_ORPHAN, bucket, eid)
-    await db.execute(_BAR, bucket, eid)

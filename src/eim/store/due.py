@@ -37,7 +37,8 @@ _PAIRS: Final = """
          WHERE o.bucket = p.bucket AND o.identity = p.identity AND o.state = 'accepted' AND o.held IS NULL
            AND o.not_before > $4 AND o.not_before <= now() AND g.open AND NOT o.eid = ANY ($5::bytea[])
            AND (o.closes_at IS NULL OR o.closes_at > now())
-           AND e.handed_over_at IS NULL
+           AND e.handed_over_at IS NULL AND e.orphaned_at IS NULL
+           AND NOT (SELECT m.barred FROM mailbox m WHERE m.bucket = o.bucket AND m.eid = o.eid)
            AND (o.kind = 'ipaEuiccDataRequest'
                 OR e.introduced_at IS NOT NULL AND (e.stalled IS NULL OR o.kind = 'renewAssociation'))
            -- nothing overtakes what is tried again later, but what has a higher priority

@@ -22,7 +22,8 @@ _EUICCS: Final = """
            e.time_zone, e.introduced_at, e.counter, e.association_token, e.token_proven, e.ordinals, e.packages,
            e.speaks, e.signature_form, e.signature_coding, e.unverifiable, e.euicc_certificate, e.eum_certificate,
            e.curve, e.public_key, e.ci_key_id, e.capabilities, e.highest_seq, e.last_seen_at, e.plmn, e.inventory_at,
-           e.settings, e.eims, e.eims_at, e.orphaned_at, m.number, m.handed_at, m.deliveries, m.highest_handed
+           e.settings, e.eims, e.eims_at, e.orphaned_at, e.quarantined_at, e.quarantine_why, m.number, m.handed_at,
+           m.deliveries, m.highest_handed
       FROM euiccs e
       JOIN tenants t ON t.id = e.tenant
       JOIN identities i ON i.id = e.identity
@@ -72,9 +73,9 @@ _ADD: Final = """
                         counter, association_token, token_proven, ordinals, packages, speaks, signature_form,
                         signature_coding, unverifiable, euicc_certificate, eum_certificate, curve, public_key,
                         ci_key_id, capabilities, highest_seq, last_seen_at, plmn, inventory_at, settings, eims,
-                        eims_at, orphaned_at)
+                        eims_at, orphaned_at, quarantined_at, quarantine_why)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-            $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)
+            $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)
 """
 _ADD_TAG: Final = """
     INSERT INTO euicc_tags (bucket, eid, tag, tenant, created_at) VALUES ($1, $2, $3, $4, $5)
@@ -97,7 +98,11 @@ _ADD_PACKAGE: Final = """
                           gate, not_before)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, now())
 """
-_ADD_MAILBOX: Final = "INSERT INTO mailbox (bucket, eid, tenant) VALUES ($1, $2, $3)"
+_ADD_MAILBOX: Final = """
+    INSERT INTO mailbox (bucket, eid, tenant, barred)
+    SELECT $1, $2, $3, e.quarantined_at IS NOT NULL
+      FROM euiccs e WHERE e.bucket = $1 AND e.eid = $2
+"""
 _PUT_OUT: Final = """
     UPDATE mailbox SET number = $3, operation = $4, counter = $5, sealed = $6, handed_at = $7, deliveries = $8,
            highest_handed = $9

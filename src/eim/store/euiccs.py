@@ -12,6 +12,7 @@ from asyncpg import Record as Row
 from eim.domain.euicc import Eim, Speaks
 from eim.domain.ids import Bucket, Eid, IdentityId, TenantId
 from eim.store import Db
+from eim.store.barring import Bar
 from eim.store.euicc_pages import Listed, listed_in
 
 _CHUNK: Final = 10_000  # eUICCs a statement: each ends well before the connection's command timeout
@@ -79,7 +80,8 @@ _READ: Final = """
              WHERE p.bucket = e.bucket AND p.eid = e.eid AND p.state = 'enabled' LIMIT 1) AS carrier,
            i.eim_id, e.counter, e.association_token, e.token_proven, e.signature_form, e.signature_coding,
            e.unverifiable, e.euicc_certificate IS NOT NULL AS certified, e.curve, e.ci_key_id, e.capabilities,
-           e.highest_seq, e.plmn, m.operation, m.counter AS head_counter, m.handed_at, m.deliveries
+           e.highest_seq, e.plmn, e.orphaned_at, e.quarantined_at, e.quarantine_why, e.denied_by, e.ecall_since,
+           e.reset_at, m.operation, m.counter AS head_counter, m.handed_at, m.deliveries
       FROM euiccs e
       JOIN identities i ON i.id = e.identity
       JOIN mailbox m ON m.bucket = e.bucket AND m.eid = e.eid
@@ -212,6 +214,9 @@ class Seen(msgspec.Struct, frozen=True):
     highest_seq: int | None
     plmn: bytes | None
     head: Head | None
+    bar: Bar
+    ecall_since: datetime | None
+    reset_at: datetime | None
     notifications: Mapping[str, int] = {}  # on their way to an SM-DP+: how many, by state
 
 
@@ -338,4 +343,7 @@ def _seen(row: Row) -> Seen:
         row["highest_seq"],
         row["plmn"],
         head,
+        Bar(row["orphaned_at"], row["quarantined_at"], row["quarantine_why"], row["denied_by"]),
+        row["ecall_since"],
+        row["reset_at"],
     )

@@ -6,12 +6,13 @@ from uuid import UUID
 
 import msgspec
 
+from eim.domain import denial
 from eim.domain.ids import Bucket, Eid
 from eim.store import Db
 
 # `due`: work exists that a worker can seal now, so a poll waits for it a moment instead of hearing "nothing".
 _LOOK: Final = """
-    SELECT e.speaks, e.plmn, m.handed_at IS NOT NULL AS out,
+    SELECT e.speaks, e.plmn, m.handed_at IS NOT NULL AS out, m.barred,
            coalesce(e.traced_until > now() AND e.trace_left > 0, false) AS traced,
            m.sealed IS NOT NULL AND m.not_before <= now() AND (m.closes_at IS NULL OR m.closes_at > now()) AND g.open
                AS ready,
@@ -26,6 +27,7 @@ _LOOK: Final = """
                                        WHERE b.bucket = $1 AND b.eid = $2 AND b.state = 'accepted' AND b.attempts > 0
                                          AND b.not_before > now()
                                          AND (b.priority, b.ordinal) < (o.priority, o.ordinal))
+                      AND e.orphaned_at IS NULL
                       AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL AND e.stalled IS NULL)) AS due
       FROM euiccs e
       JOIN mailbox m ON m.bucket = e.bucket AND m.eid = e.eid
@@ -39,21 +41,29 @@ _READY: Final = """
       JOIN mailbox m ON m.bucket = u.bucket AND m.eid = u.eid
       JOIN gates g ON g.id = m.gate
      WHERE m.sealed IS NOT NULL AND m.not_before <= now() AND (m.closes_at IS NULL OR m.closes_at > now()) AND g.open
+       AND NOT m.barred
        AND NOT EXISTS (SELECT 1 FROM requests r
                         WHERE r.bucket = m.bucket AND r.eid = m.eid AND r.not_before <= now())
 """
 
 # The same octets at every poll until they are resolved: a lost answer costs nothing, and who polls in between
 # blocks nobody. The first delivery moves the operation and writes its audit record in the same statement. A take that
-# waited for the head's row may see the operation as it was before it was sealed, hence 'accepted'.
+# waited for the head's row may see the operation as it was before it was sealed, hence 'accepted'. Nothing goes out to
+# a barred eUICC; a denial bites here before a worker has barred whom it names.
 _TAKE: Final = """
     WITH taken AS (
         UPDATE mailbox m
            SET handed_at = coalesce(m.handed_at, now()), deliveries = m.deliveries + 1,
                highest_handed = greatest(m.highest_handed, coalesce(m.counter, 0))
           FROM gates g
-         WHERE m.bucket = $1 AND m.eid = $2 AND m.sealed IS NOT NULL AND m.not_before <= now()
+         WHERE m.bucket = $1 AND m.eid = $2 AND m.sealed IS NOT NULL AND m.not_before <= now() AND NOT m.barred
            AND (m.closes_at IS NULL OR m.closes_at > now()) AND g.id = m.gate AND g.open
+           AND NOT EXISTS (SELECT 1 FROM denials d
+                            WHERE d.tenant = m.tenant AND d.lifted_at IS NULL
+                              AND (d.expires_at IS NULL OR d.expires_at > now())
+                              AND (d.mark = ANY ($3::text[])
+                                   OR d.mark = ANY (ARRAY(SELECT unnest(e.marks) FROM euiccs e
+                                                           WHERE e.bucket = $1 AND e.eid = $2))))
      RETURNING m.tenant, m.operation, m.number, m.counter, m.sealed, m.deliveries
     ), moved AS (
         UPDATE operations o SET state = 'out', handed_at = now()
@@ -139,6 +149,7 @@ class Look(msgspec.Struct, frozen=True):
     due: bool
     awaited: bool  # an operation waits for the card to call
     traced: bool  # an operator wants to see what it says and is told
+    barred: bool = False  # nothing goes out to it
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -166,7 +177,7 @@ async def take(db: Db, bucket: Bucket, eid: Eid, deadline: float) -> Taken | Non
 
     deadline  seconds; a stop that is committed must not wait behind a slow hand-out (design 3.2)
     """
-    row = await db.fetchrow(_TAKE, bucket, eid, timeout=deadline)
+    row = await db.fetchrow(_TAKE, bucket, eid, denial.of_eid(eid), timeout=deadline)
     return Taken(row["operation"], row["sealed"], row["deliveries"]) if row else None
 
 

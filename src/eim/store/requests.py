@@ -16,6 +16,7 @@ class Ask(StrEnum):
     RECOVER = "recover"  # what is out is in doubt: fetch results, then list
     INTRODUCE = "introduce"  # ask for its data again
     REOPEN = "reopen"  # its time zone changed: the windows of its operations are others
+    EIMS = "eims"  # list its eIMs
     RESEAL = "reseal"  # token or version changed: what was not handed out is sealed anew
 
 

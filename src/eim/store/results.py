@@ -36,6 +36,11 @@ _OVERTAKEN: Final = """
                     WHERE r.bucket = $1 AND r.eid = $2 AND p.number > $3 AND r.kind = 'result'
                       AND r.verdict IN ('verified', 'unverifiable'))
 """
+_OTHERS: Final = """
+    SELECT octets FROM results
+     WHERE bucket = $1 AND eid = $2 AND counter = $3 AND kind = 'result' AND verdict = 'verified' AND digest <> $4
+     ORDER BY received_at LIMIT 10
+"""
 # Bounded: when the table is full the oldest strays make room, so a flood can't fill the disk.
 _STRAY: Final = """
     INSERT INTO strays (id, source, digest, octets) VALUES (gen_random_uuid(), $1, $2, $3)
@@ -111,6 +116,11 @@ async def unproven_within_the_hour(db: Db, bucket: Bucket, eid: Eid) -> int:
 async def was_overtaken(db: Db, bucket: Bucket, eid: Eid, number: int) -> bool:
     """Whether the result of a package behind the one with this number is known: the card executed that one later."""
     return bool(await db.fetchval(_OVERTAKEN, bucket, eid, number))
+
+
+async def others_of(db: Db, bucket: Bucket, eid: Eid, counter: int, digest: bytes) -> list[bytes]:
+    """Verified results of the same counter with other octets, oldest first."""
+    return [bytes(row["octets"]) for row in await db.fetch(_OTHERS, bucket, eid, counter, digest)]
 
 
 async def keep_stray(db: Db, source: str, digest: bytes, octets: bytes, limit: int) -> None:

@@ -37,6 +37,7 @@ _OPEN: Final = """
                AND NOT EXISTS (SELECT 1 FROM operations b
                                 WHERE b.bucket = o.bucket AND b.eid = o.eid AND b.state = 'accepted' AND b.attempts > 0
                                   AND b.not_before > now() AND (b.priority, b.ordinal) < (o.priority, o.ordinal)))
+       AND NOT m.barred AND e.orphaned_at IS NULL
      ORDER BY o.bucket, o.eid, o.priority, o.ordinal
 """
 _SEAL: Final = """

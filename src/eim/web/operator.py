@@ -15,12 +15,14 @@ from eim.domain.webhook import Reach
 from eim.errors import EimError, InvalidRequest, MethodNotAllowed, NotFound
 from eim.services.auditing import AuditReader
 from eim.services.caring import Care
+from eim.services.denials import Denials
 from eim.services.estate import EstateReader
 from eim.services.identities import Blobs, Identities, no_blobs
 from eim.services.onboarding import CheckCertificates, Onboarding
 from eim.services.operations import CONFIRM_ABOVE, Operations
 from eim.services.outstanding import Outstanding
 from eim.services.ports import Cipher, Clock
+from eim.services.releasing import BarDesk
 from eim.services.smdps import Smdps
 from eim.services.streams import EventReader
 from eim.services.tenants import Tenants
@@ -34,6 +36,7 @@ from eim.store.connect import Pool
 from eim.store.identities import Listed
 from eim.web import docs, openapi, problems
 from eim.web.audit import AuditDesk
+from eim.web.barring import BarringDesk
 from eim.web.endpoints import Endpoint, Limits, Resource
 from eim.web.euiccs import Euiccs
 from eim.web.events import EventDesk
@@ -73,6 +76,8 @@ class OperatorServices(msgspec.Struct, frozen=True):
     smdps: Smdps
     uploads: Uploads
     unknown: UnknownCallers
+    bars: BarDesk
+    denials: Denials
     unready: Callable[[], Awaitable[tuple[str, ...]]]
 
 
@@ -109,6 +114,8 @@ def services_on(pool: Pool, ports: Ports) -> OperatorServices:
         smdps=Smdps(pool),
         uploads=Uploads(pool, onboarding),
         unknown=UnknownCallers(pool, onboarding),
+        bars=BarDesk(pool),
+        denials=Denials(pool),
         unready=ports.unready,
     )
 
@@ -140,6 +147,7 @@ def endpoints_of(services: OperatorServices) -> list[Endpoint]:
         *Euiccs(services.onboarding, services.estate, services.care).endpoints(),
         *ImportDesk(services.uploads).endpoints(),
         *UnknownDesk(services.unknown).endpoints(),
+        *BarringDesk(services.bars, services.denials).endpoints(),
         *ProfileFinder(services.estate).endpoints(),
         *OperationDesk(services.operations, services.estate).endpoints(),
         *TokenDesk(services.tokens).endpoints(),

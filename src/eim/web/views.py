@@ -3,12 +3,13 @@
 from datetime import UTC, datetime
 
 from eim import api
-from eim.domain import standing
+from eim.domain import device, standing
 from eim.domain.ids import format_eid, format_iccid
 from eim.domain.standing import Standing
 from eim.services.lines import Problem
 from eim.services.operations import Accepted, Chained, Progress
 from eim.services.previewing import Preview
+from eim.store.barring import Bar
 from eim.store.euicc_pages import Listed
 from eim.store.euiccs import Editable, Head, Seen
 from eim.store.events import Happened
@@ -59,7 +60,15 @@ def euicc(seen: Seen) -> api.EuiccView:
         plmn=_hex(seen.plmn),
         mailbox=_head(seen.head) if seen.head else None,
         notifications=seen.notifications,
+        bar=bar(seen.bar) if seen.bar.holds else None,
+        ecall_since=seen.ecall_since,
+        reset_at=seen.reset_at,
+        device=device.named(_text(seen.capabilities.get("deviceInfo"))),
     )
+
+
+def bar(found: Bar) -> api.BarView:
+    return api.BarView(found.orphaned_at, found.quarantined_at, found.quarantine_why, found.denied_by)
 
 
 def profile(found: Found) -> api.ProfileView:
@@ -171,6 +180,10 @@ def order(progress: Progress) -> api.OrderView:
 
 def _head(head: Head) -> api.HeadView:
     return api.HeadView(head.operation, head.counter, head.handed_at, head.deliveries)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _hex(octets: bytes | None) -> str | None:
