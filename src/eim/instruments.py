@@ -9,6 +9,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY: Final = CollectorRegistry()
 
+NOTIFICATIONS: Final = Counter(
+    "eim_notifications_total",
+    "Notifications by what became of them: sorted, held, delivered, failed, delayed.",
+    ["what"],
+    registry=REGISTRY,
+)
 LEASES_HELD: Final = Gauge("eim_leases_held", "Buckets that this worker holds, of 1,024.", registry=REGISTRY)
 LEASES_LOST: Final = Counter(
     "eim_leases_lost_total",

@@ -17,6 +17,7 @@ from eim.errors import LeaseLost
 from eim.services.leasing import Leasing
 from eim.services.ordering import Ordering, Target, Template
 from eim.services.tokens import SETUP
+from eim.sim.der import tlv
 from eim.sim.dp_tls import Flaw
 from eim.sim.euicc import VirtualEuicc
 from eim.sim.servers import Given, Manner
@@ -27,7 +28,9 @@ from tests.services.smdp_side import (
     address,
     compact,
     installation,
+    metadata,
     other,
+    signed_by,
     smdp_side,
 )
 
@@ -78,9 +81,14 @@ async def test_an_encoding_that_is_not_canonical_stays_as_it_is(side: SmdpSide) 
     sound = other(card, 1, "enable", address(server))
     assert sound[:2] == b"\x30\x82"
     odd = b"\x30\x83\x00" + sound[2:]
+    data = metadata(2, "enable", address(server), OTHER_ICCID).replace(b"\x81\x02\x06\x40", b"\x81\x02\x00\x40")
+    certificates = card.credentials.euicc_certificate + card.credentials.eum_certificate
+    odder = tlv(0x30, data, signed_by(card, data), certificates)  # no canonical BIT STRING under the signature
     await side.hand_in(card, odd)
+    await side.hand_in(card, odder)
     await side.forward(side.forwarder())
-    assert [given.octets for given in server.taken] == [odd]
+    assert sorted(given.octets for given in server.taken) == sorted([odd, odder])
+    assert server.faults == []
 
 
 async def test_a_report_of_an_installation_goes_too(side: SmdpSide) -> None:

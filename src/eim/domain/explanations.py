@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from eim.domain.notification import EXPLAINED
+
 
 class Meaning(msgspec.Struct, frozen=True):
     """In plain words; `next_step` is what an operator does now, "nothing: .." where the eIM does it by itself."""
@@ -180,6 +182,10 @@ REASONS: Final[Mapping[str, Meaning]] = {
 
 # By what happened, where no reason says more.
 HAPPENINGS: Final[Mapping[str, Meaning]] = {
+    "notification.delayed": _meaning(
+        "its SM-DP+ did not take it for a long time, or it is held; it is still tried",
+        "`eim notifications show` with its id, and `eim smdps list`: is that server well?",
+    ),
     "result.refused": _meaning(
         "the signature doesn't verify with the card's key, or the result can't be read",
         "see which octets it covers: `eim devices trace EID`, then `eim decode`; a wrong token is the usual reason",
@@ -275,6 +281,9 @@ _NOT_TAKEN_BACK: Final = _meaning(
 
 def meaning_of(what: str, data: Mapping[str, object]) -> Meaning | None:
     """What an entry of a timeline means: by the error or reason it names, or by what it is; None: it needs no word."""
+    if what == "notification.held":
+        found = next((said for why, said in EXPLAINED.items() if why.value == data.get("reason")), None)
+        return Meaning(found.means, found.next_step) if found else None
     if data.get("rollback", "ok") != "ok":
         return _NOT_TAKEN_BACK
     for name in (data.get("error"), data.get("reason")):

@@ -23,6 +23,7 @@ from eim.domain.ids import Bucket, TenantId, format_iccid
 from eim.domain.notification import Reason
 from eim.domain.smdp import Smdp
 from eim.errors import EimError, LeaseLost
+from eim.instruments import NOTIFICATIONS
 from eim.protocol.trust import Roots
 from eim.services.leasing import Leasing
 from eim.services.ports import Answered, Clock, Es9
@@ -105,12 +106,7 @@ class Forwarder:
     async def _look(self) -> int:
         """Sort what is new and what is to be looked at again, and give alarms; how many were sorted."""
         buckets = self._leasing.buckets
-        async with acquire(self._pool) as db:
-            entries = await smdps.every(db)
-            self._book = Book(entries, self._rules.allowed, verified_only=self._rules.verified_only)
-            new = await forwarding.unsorted(db, buckets, _SORTED_A_LOOK)
-            again = await forwarding.held_and_due(db, buckets, _SORTED_A_LOOK - len(new))
-        found = (*new, *again)
+        found = await self._to_sort(buckets)
         if found:
             decided = [sort(each, self._book, self._roots, self._now()) for each in found]
             await self._write_sorted(found, decided)
@@ -118,9 +114,25 @@ class Forwarder:
         await self._alarm(buckets)
         return len(found)
 
+    async def _to_sort(self, buckets: Sequence[Bucket]) -> Sequence[Unsorted]:
+        """What is new or to be looked at again. With nothing to do it costs one short question."""
+        async with acquire(self._pool) as db:
+            if not await forwarding.anything_to_sort(db, buckets):
+                return ()
+            await self._read_book(db)
+            new = await forwarding.unsorted(db, buckets, _SORTED_A_LOOK)
+            again = await forwarding.held_and_due(db, buckets, _SORTED_A_LOOK - len(new))
+        return (*new, *again)
+
+    async def _read_book(self, db: Db) -> None:
+        entries = await smdps.every(db)
+        self._book = Book(entries, self._rules.allowed, verified_only=self._rules.verified_only)
+
     async def _due_hosts(self) -> Sequence[str]:
         async with acquire(self._pool) as db:
             found = await forwarding.hosts(db, self._leasing.buckets, _HOSTS_A_LOOK)
+            if found:
+                await self._read_book(db)
         return [host for host in found if self._es9.room(Smdp(host))]
 
     async def _write_sorted(self, found: Sequence[Unsorted], decided: Sequence[Sorted]) -> None:
@@ -132,6 +144,8 @@ class Forwarder:
                 if is_.reason is not None and is_.reason is not was.reason and (was.bucket, was.id) in written
             ]
             await _tell(db, told)
+        NOTIFICATIONS.labels("sorted").inc(len(written))
+        NOTIFICATIONS.labels("held").inc(len(told))
 
     async def _release(self, buckets: Sequence[Bucket]) -> None:
         """What the configuration allows by now is looked at again, once for each bucket that we get."""
@@ -151,6 +165,7 @@ class Forwarder:
             async with self._transaction(each.bucket for each in late) as db:
                 await forwarding.alarm(db, late)
                 await _tell(db, [(each.tenant, self._delayed(each)) for each in late])
+            NOTIFICATIONS.labels("delayed").inc(len(late))
 
     def _delayed(self, late: Late) -> Event:
         about = {
@@ -205,6 +220,9 @@ class Forwarder:
             await _tell(db, told)
             for tenant, failure in _how_it_went(tried).items():
                 await smdps.note(db, tenant, host, failure)
+        NOTIFICATIONS.labels("delivered").inc(len(delivered))
+        NOTIFICATIONS.labels("failed").inc(len(failed))
+        NOTIFICATIONS.labels("held").inc(len(held))
 
     def _failed(self, due: Due, answer: Answered, failure: str) -> Failed:
         pause = notification.pause(due.attempts + 1, self._rules.longest_pause, random.random())  # noqa: S311 - spreads load

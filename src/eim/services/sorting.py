@@ -9,7 +9,7 @@ from eim.asn1.sgp32 import PendingNotification, decode
 from eim.domain.ids import TenantId
 from eim.domain.notification import Reason, State, Verdict
 from eim.domain.smdp import Smdp, canonical
-from eim.errors import Malformed
+from eim.errors import EimError
 from eim.protocol import notices
 from eim.protocol.ecdsa import Curve, PublicKey
 from eim.protocol.trust import Roots
@@ -37,11 +37,18 @@ class Book:
 
 
 def sort(found: Unsorted, book: Book, roots: Roots, now: datetime) -> Sorted:
-    """Decide about one notification. Its octets stay as they came; a compact form is made whole beside them."""
+    """Decide about one notification. Its octets stay as they came; a compact form is made whole beside them.
+
+    Whatever is wrong with one is its own fault and never that of the others.
+    """
     try:
-        read = decode(PendingNotification, found.octets)
-    except Malformed:
+        return _sort(found, book, roots, now)
+    except (EimError, ValueError):
         return _held(found, Reason.UNREADABLE, Verdict.UNVERIFIED)
+
+
+def _sort(found: Unsorted, book: Book, roots: Roots, now: datetime) -> Sorted:
+    read = decode(PendingNotification, found.octets)
     key = PublicKey(Curve(found.curve), found.public_key) if found.curve and found.public_key else None
     verdict = found.verdict
     if verdict is None or verdict is Verdict.UNVERIFIED:  # the card's certificate may have come since

@@ -17,6 +17,11 @@ from eim.domain.ids import Bucket, Eid, Iccid, TenantId
 from eim.domain.notification import BLOCKING, Reason, State, Verdict
 from eim.store import Db
 
+_PENDING: Final = """
+    SELECT EXISTS (SELECT 1 FROM notifications n WHERE n.bucket = ANY ($1::smallint[]) AND n.state = 'stored')
+        OR EXISTS (SELECT 1 FROM notifications n
+                    WHERE n.bucket = ANY ($1::smallint[]) AND n.state = 'held' AND n.due_at <= now())
+"""
 _UNSORTED: Final = """
     SELECT n.bucket, n.id, n.eid, n.tenant, n.octets, n.state, n.verdict, n.reason, n.host,
            e.euicc_certificate, e.eum_certificate, e.curve, e.public_key
@@ -198,6 +203,11 @@ class Late(msgspec.Struct, frozen=True):
 
 
 Place = tuple[Bucket, UUID]
+
+
+async def anything_to_sort(db: Db, buckets: Sequence[Bucket]) -> bool:
+    """Whether `unsorted` or `held_and_due` would give any."""
+    return bool(await db.fetchval(_PENDING, buckets))
 
 
 async def unsorted(db: Db, buckets: Sequence[Bucket], limit: int) -> tuple[Unsorted, ...]:
