@@ -337,6 +337,28 @@ async def test_what_is_here_for_too_long_is_an_alarm_once(side: SmdpSide) -> Non
     assert await side.states(card) == [(1, "waiting")]  # it is never given up by itself
 
 
+async def test_a_worker_that_dies_between_the_answer_and_its_commit_delivers_again(side: SmdpSide) -> None:
+    server, card = await side.allowed(), first(side)
+    for seq in (1, 2):
+        await side.hand_in(card, other(card, seq, "enable", address(server)))
+    dying: list[asyncio.Task[int]] = []
+
+    def behave(given: Given) -> Manner:
+        if len(server.given) == 1:
+            asyncio.get_running_loop().call_soon(dying[0].cancel)
+        return Manner.TAKES
+
+    server.behave = behave
+    dying.append(asyncio.create_task(side.forwarder().round()))
+    await asyncio.gather(*dying, return_exceptions=True)
+    assert dying[0].cancelled()
+    assert await side.states(card) == [(1, "waiting"), (2, "waiting")]
+    await side.forward(side.forwarder())
+    assert [given.read.seq_number for given in server.given] == [1, 1, 2]
+    assert server.faults == []
+    assert await side.states(card) == [(1, "delivered"), (2, "delivered")]
+
+
 async def test_a_worker_without_its_lease_writes_nothing_and_another_delivers_again(side: SmdpSide) -> None:
     server, card = await side.allowed(), first(side)
     await side.hand_in(card, other(card, 1, "enable", address(server)))

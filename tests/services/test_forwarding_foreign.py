@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from eim import credentials
+from eim.config import Config, Notifications, Server
 from eim.connectors.rsp import Es9Plus
 from eim.connectors.transport import Transport, Trusting
 from eim.domain.ids import bucket_of, format_eid
 from eim.domain.smdp import Binding, RootsOf, Smdp
 from eim.domain.webhook import Network
-from eim.keys.tls import smdp_context
+from eim.keys.tls import Suites, make_ca_and_leaf, server_context, smdp_context
 from eim.protocol.ecdsa import Curve
 from eim.protocol.esipa import Notified, receive
 from eim.protocol.trust import check_smdp_tls, load_roots
@@ -87,6 +89,25 @@ async def test_a_server_with_the_certificate_of_sgp26_is_believed(
         answered = await Es9Plus(transport).handle_notification(smdp, octets)
     assert (answered.failure, answered.status) == (None, 204)
     assert [given.octets for given in server.given] == [octets]
+
+
+async def test_web_roots_are_those_of_the_configuration_and_prove_no_smdp_under_gsma(tmp_path: Path) -> None:
+    files = make_ca_and_leaf(tmp_path / "tls", [NAME], rigs.now())
+    assert files.ca is not None
+    (tmp_path / "root.pem").write_bytes(files.ca.read_bytes())
+    config = Config(Server(data_dir=tmp_path), notifications=Notifications(trust=(files.ca,)))
+    context = server_context(files, Suites.OPERATOR, ssl.TLSVersion.TLSv1_2)
+    found = {}
+    async with (
+        serving(SmdpServer(Pki.new()), context) as server,
+        Transport(credentials.smdp_trust(config), QUICK, to_this_machine) as transport,
+    ):
+        for roots in RootsOf:
+            smdp = Smdp(f"{NAME}:{server.port}", Binding.JSON, roots, LOOPBACK)
+            found[roots] = await Es9Plus(transport).handle_notification(smdp, _captured())
+    assert found[RootsOf.WEB].failure is None
+    assert found[RootsOf.GSMA].status is found[RootsOf.GSMA_BRAINPOOL].status is None
+    assert len(server.given) == 1
 
 
 def _captured() -> bytes:

@@ -56,7 +56,9 @@ class ForwardRules(msgspec.Struct, frozen=True):
 class Forwarder:
     """Guards the servers' tasks of one worker process. Everything it does can be repeated, and needs its leases."""
 
-    def __init__(self, pool: Pool, leasing: Leasing, es9: Es9, trusted: tuple[Roots, Clock], rules: ForwardRules):
+    def __init__(
+        self, pool: Pool, leasing: Leasing, es9: Es9, trusted: tuple[Roots, Clock], rules: ForwardRules
+    ) -> None:
         self._pool = pool
         self._leasing = leasing
         self._es9 = es9
@@ -190,11 +192,19 @@ class Forwarder:
         refused = {(due.bucket, due.id): due for due in dues} if len(allowed) < len(dues) else {}
         for due, _ in allowed:
             refused.pop((due.bucket, due.id), None)
-        answers = await asyncio.gather(*(self._es9.handle_notification(smdp, due.octets) for due, smdp in allowed))
+        answers = await asyncio.gather(*(self._call(smdp, due) for due, smdp in allowed))
         tried = [(due, answer) for (due, _), answer in zip(allowed, answers, strict=True) if answer.tried]
         if tried or refused:
             await self._write(host, tried, list(refused.values()))
         return len(tried) + len(refused)
+
+    async def _call(self, smdp: Smdp, due: Due) -> Answered:
+        """Deliver one. A call that goes wrong in a way that nobody foresaw is a failure of this one alone."""
+        try:
+            return await self._es9.handle_notification(smdp, due.octets)
+        except Exception as error:  # noqa: BLE001 - the loop around each call: the others go on
+            _log.error("notifications.call_failed", smdp=due.host, why=type(error).__name__)
+            return Answered("the call could not be made: see the worker's log")
 
     async def _write(self, host: str, tried: Sequence[tuple[Due, Answered]], refused: Sequence[Due]) -> None:
         """Remember all of it, as the holder of its buckets, or nothing."""
