@@ -5,11 +5,9 @@ from typing import Final
 
 import msgspec
 
-from eim.asn1 import sgp32
-from eim.asn1.sgp32 import DataResponse, Enable, EuiccPackageRequest, PsmoList
+from eim.asn1.sgp32 import DataResponse
 from eim.domain.euicc import Speaks
-from eim.domain.ids import Eid, Iccid
-from eim.domain.operation import Kind
+from eim.domain.ids import Eid
 from eim.protocol.certificates import Who, parse
 from eim.protocol.esipa import Provided, receive
 from eim.services.seeding import Out, Seed
@@ -55,19 +53,6 @@ def seed_by_key(out: Out | None = None, *, unverifiable: bool = False) -> Seed:
 
 
 def out(answer: bytes) -> Out | None:
-    """The package in the captured answer to a poll; None when there was none, or one we don't know (BF54).
-
-    Where it holds several operations the enable is judged; where none that we know, an inventory that won't come.
-    """
+    """The package in the captured answer to a poll, for what it says; None when there was none, or a BF54."""
     inner = answer[answer.index(b"\xbf", 1) :]
-    if inner[:2] == b"\xbf\x52":
-        return Out(answer)
-    if inner[:2] != b"\xbf\x51":
-        return None
-    package = sgp32.decode(EuiccPackageRequest, inner).package.package
-    items = package.items if isinstance(package, PsmoList) else ()
-    enable = next((item for item in items if isinstance(item, Enable)), None)
-    if enable is not None:
-        return Out(answer, Kind.ENABLE, Iccid(enable.iccid))
-    known = len(items) == 1 and type(items[0]).__name__ in ("Disable", "Delete", "ListProfileInfo")
-    return Out(answer) if known else Out(answer, Kind.LIST_PROFILES)
+    return Out(answer) if inner[:2] in (b"\xbf\x51", b"\xbf\x52") else None

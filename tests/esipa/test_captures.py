@@ -23,8 +23,7 @@ NOTHING: Final = bytes.fromhex("BF4F03020101")
 MISSING_EID: Final = bytes.fromhex("BF5003020104")
 EMPTY: Final = bytes.fromhex("BF5003BF5300")  # what v1.0.1 and later decode; BF5000 decodes in v1.0.1 only
 # The poll's number, and how the operation of its package has ended once the result came.
-DONE: Final = (3, 5, 7, 11, 13, 17, 19, 35, 40, 42, 44, 50)
-NO_RESULT: Final = (9, 21, 23, 25, 27, 29)  # verified, but of no operation that this eIM orders
+DONE: Final = (3, 5, 7, 9, 11, 13, 17, 19, 21, 23, 25, 27, 29, 35, 40, 42, 44, 50)
 NOTIFICATIONS: Final = (37, 52, 53, 59)
 DOWNLOADS: Final = {
     54: "BF3B0382010A",
@@ -34,12 +33,11 @@ DOWNLOADS: Final = {
     60: "BF3B0382010A",
     61: "BF4103810101",
 }
-HERE: Final = frozenset({*DONE, *NO_RESULT, 15, 31, 33, 38, 46, 48})
+HERE: Final = frozenset({*DONE, 15, 31, 33, 38, 46, 48})
 
 
 def results() -> Iterator[tuple[int, str, str]]:
     yield from ((number, "done", "ok") for number in DONE)
-    yield from ((number, "failed", "noResult") for number in NO_RESULT)
     yield 15, "failed", "iccidOrAidNotFound"
 
 
@@ -110,6 +108,26 @@ async def test_the_inventory_of_a_captured_list_is_known_afterwards(served: Serv
     assert (await served.door.post(numbered(6, "request"))).status == 200
     found = {row["name"]: row["state"] for row in await served.rows("SELECT name, state FROM profiles")}
     assert found == {"TS48 A": "enabled", "TS48 B": "disabled"}
+
+
+async def test_what_captured_results_tell_of_the_card_is_known_afterwards(served: Served) -> None:
+    """getRAT, configureAutoEnable, listEim, addEim, updateEim, deleteEim, each answered by another card."""
+    told = {}
+    for number in (9, 21, 23, 25, 27, 29):
+        await put_out(served, number)
+        assert (await served.door.post(numbered(number + 1, "request"))).status == 200
+        told[number] = (await served.rows("SELECT outcome FROM operations WHERE eid = $1 ORDER BY ordinal DESC", EID))[
+            0
+        ]
+    card = await served.row("SELECT settings, eims, orphaned_at FROM euiccs WHERE eid = $1", EID)
+    settings = card["settings"]
+    assert isinstance(settings, dict)
+    assert settings["rat"] == told[9]["outcome"]["rat"]  # type: ignore[index]
+    assert len(settings["rat"]) == 1
+    assert settings["immediateEnable"]["smdpAddress"] is not None
+    assert [eim["eim_id"] for eim in card["eims"]] == ["eIM"]  # type: ignore[attr-defined]
+    assert list(told[25]["outcome"]["tokens"].values()) == [2]  # type: ignore[index]
+    assert card["orphaned_at"] is None
 
 
 async def test_34_over_the_requests_signature_passes_while_no_form_is_pinned(served: Served) -> None:
@@ -252,7 +270,7 @@ async def test_a_device_told_to_download_hears_that_there_is_nothing(served: Ser
 
 async def test_a_life_of_captures_on_one_connection(served: Served) -> None:
     """All that end well, in the order they were captured: counters rise, one package is out at a time."""
-    usual = sorted({*DONE, *NO_RESULT, 15} - {50})
+    usual = sorted({*DONE, 15} - {50})
     async with served.door.connect() as ipa:
         for number in usual:
             await put_out(served, number)
