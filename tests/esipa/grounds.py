@@ -144,10 +144,11 @@ async def opened(
     devices: int,
     switches: Sequence[Switches] = (STANDARD,),
     ready: Callable[[Card], None] = lambda card: None,
+    pki: Pki | None = None,
 ) -> AsyncIterator[Grounds]:
     """`devices` cards with the identity of a running eIM, onboarded by their EIDs, introduced by their first visits."""
     async with fresh(postgres) as database:
-        fleet = Fleet(Pki.new(), devices, Journal(now), Make(cannot_attach=0, sleepers=0, switches=switches))
+        fleet = Fleet(pki or Pki.new(), devices, Journal(now), Make(cannot_attach=0, sleepers=0, switches=switches))
         (folder / "root.der").write_bytes(fleet.pki.root_der)
         settings = {"TRUST_ROOTS": str(folder / "root.der"), "DEVICE_WAIT_FOR_SEAL": "10"}
         config = configure(folder / "data", logins(database), **settings)
