@@ -22,7 +22,8 @@ from eim.domain.ids import DEFAULT_TENANT
 from eim.domain.smdp import Smdp, canonical
 from eim.domain.suspicion import SuspicionRules
 from eim.errors import BadConfiguration, Unavailable
-from eim.keys.checkpoints import keeper
+from eim.exporters import exposed
+from eim.keys.checkpoints import keeper, verifier
 from eim.keys.renewal import Renewal
 from eim.protocol.trust import TrustedEuicc, check_chain
 from eim.services.asking import Asking
@@ -31,9 +32,10 @@ from eim.services.deliverer import Deliverer
 from eim.services.denials import DenialRounds
 from eim.services.esipa import Esipa
 from eim.services.forwarding import Forwarder, ForwardRules
+from eim.services.gauging import Gauging
 from eim.services.horizon import Horizon
 from eim.services.leasing import Leasing
-from eim.services.linking import Linker
+from eim.services.linking import Linker, Pen
 from eim.services.polls import Polls, Seen, unknown_answer
 from eim.services.results import ResultRules, Results
 from eim.services.retention import Ages, Retention
@@ -132,7 +134,9 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
     rules = WorkerRules(config.worker.batch, config.worker.seal_ahead, config.worker.poll_interval)
     leasing = Leasing(pool, uuid4(), timedelta(seconds=config.worker.lease))
     worker = Worker(pool, leasing, Sealer(pool, keys, rules.ahead), Asking(pool), rules)
-    linker = Linker(pool, leasing, credentials.checkpoint_signer(config), keeper(config.server.data_dir))
+    checkpoints = credentials.checkpoint_signer(config)
+    pen = Pen(checkpoints, verifier(checkpoints.spki), keeper(config.server.data_dir))
+    linker = Linker(pool, leasing, pen)
     outgoing = Outgoing(credentials.webhook_reach(config), credentials.webhook_context(config), config.webhooks.timeout)
     said = config.notifications
     transport = Transport(credentials.smdp_trust(config), CallRules(said.timeout, said.parallel))
@@ -141,6 +145,8 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
         if alone:
             await leasing.fence_all()
         await leasing.refresh()
+        await linker.check(others=leasing.alive - 1)
+        exposing = exposed(config.worker.metrics_host, config.worker.metrics_port)
         async with HttpSender(outgoing) as sender, transport:
             joined = Joined(
                 pool, leasing, Horizon(), sender, credentials.data_key(config), now, _delivery_rules(config)
@@ -149,7 +155,9 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
             denying = DenialRounds(pool, leasing, now)
             sending = (Deliverer(joined).run, forwarder.run)
             others = (Sweeper(pool, leasing).run, linker.run, denying.run, *sending, forgetting)
-            await _beside(stop.wait(), worker.run, *others)
+            gauging = () if config.worker.metrics_port is None else (Gauging(pool, leasing).run,)
+            with exposing:
+                await _beside(stop.wait(), worker.run, *others, *gauging)
     finally:
         await _close(pool)
 

@@ -225,9 +225,19 @@ class Worker(msgspec.Struct, frozen=True):
             ge=2,
             le=60,
             description="Seconds after which the work of a worker that gives no sign of life is taken over by the "
-            "others, by the database's clock. It gives one three times as often.",
+            "others, by the database's clock. It gives one four times as often.",
         ),
     ] = 10.0
+    metrics_port: Annotated[
+        Port | None,
+        Meta(
+            description="The TCP port of `GET /metrics`, for Prometheus (docs/operating.md); 0 takes any free one. "
+            "Default: none. Several workers on one machine need one each."
+        ),
+    ] = None
+    metrics_host: Annotated[
+        str, Meta(min_length=1, description="The address to listen on for it. Whoever reaches it may read it.")
+    ] = "127.0.0.1"
 
 
 class Webhooks(msgspec.Struct, frozen=True):

@@ -14,6 +14,8 @@ _LINES: Final = {
     "poll_package": ("poll_package", "package_service"),
     "result": ("result",),
     "seal": ("seal_1", "seal_100", "seal_1000"),
+    "due": ("due_nothing", "due_few", "due_later", "due_no_room"),
+    "workers": ("workers_1", "workers_2", "workers_4"),
 }
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from eim.domain.chain import START, Checkpoint, Head, Record, link_hash, write_heads
 from eim.domain.ids import BUCKETS, DEFAULT_TENANT, Bucket
-from eim.errors import LeaseLost
+from eim.errors import KeyUnusable, LeaseLost
 from eim.keys.checkpoints import ensure_signer, keeper, kept, verifier
 from eim.keys.files import KeyStore, Signer
 from eim.protocol.published_keys import Mode
 from eim.services.leasing import Leasing
-from eim.services.linking import Linker
+from eim.services.linking import Linker, Pen
 from eim.services.verifying import Report, What, verify
 from eim.store import Db, audit, links
 from eim.store.connect import DbRole, transaction
@@ -34,7 +34,8 @@ class Bench:
         self.folder = folder
         self.signer: Signer = ensure_signer(KeyStore(folder / "keys", Mode.TEST))
         self.leasing = Leasing(database.pool(DbRole.WORKER), uuid4())
-        self.linker = Linker(database.pool(DbRole.WORKER), self.leasing, self.signer, keeper(folder))
+        pen = Pen(self.signer, verifier(self.signer.spki), keeper(folder))
+        self.linker = Linker(database.pool(DbRole.WORKER), self.leasing, pen)
 
     async def write(self, many: int) -> None:
         async with transaction(self.database.pool(DbRole.WORKER)) as db:
@@ -83,6 +84,38 @@ async def test_another_worker_goes_on_where_the_last_one_died(bench: Bench) -> N
     await bench.write(1)
     with pytest.raises(LeaseLost):
         await bench.linker.round()
+
+
+async def test_what_a_worker_left_unlinked_is_linked_however_much_others_signed_meanwhile(bench: Bench) -> None:
+    """Its linking was stuck for hours, that of the other went on; then it died."""
+    owner = bench.database.owner()
+    other = Bench(bench.database, bench.folder)
+    for each in (other, bench, other):
+        await each.leasing.refresh()
+    await other.link()
+    mine = bench.leasing.buckets[0]
+    await owner.execute("UPDATE workers SET linked_at = now() - interval '3 hours' WHERE id = $1", bench.leasing.holder)
+    async with transaction(bench.database.pool(DbRole.WORKER)) as db:
+        await audit.record(db, mine, DEFAULT_TENANT, actor="device", action="x", subject="lost", data={})
+    await owner.execute("UPDATE audit SET at = now() - interval '2 hours' WHERE subject = 'lost'")
+    for table in ("leases", "workers"):
+        await owner.execute(f"UPDATE {table} SET expires_at = '-infinity'")
+    other.leasing._expired = {bench.leasing.holder: float("-inf")}
+    await other.link()
+    assert len(other.leasing.buckets) == BUCKETS
+    assert (await other.look(anchored=False)).faults == ()
+    assert (
+        await owner.fetchval("SELECT count(*) FROM audit a JOIN audit_links l ON l.audit = a.id WHERE subject = 'lost'")
+        == 1
+    )
+
+
+async def test_a_worker_with_another_checkpoint_key_does_not_begin_beside_others(bench: Bench, tmp_path: Path) -> None:
+    await bench.linker.check(others=1)
+    stranger = Bench(bench.database, tmp_path / "another")
+    await stranger.linker.check(others=0)  # alone it goes on: the key was lost, and verifying says since when
+    with pytest.raises(KeyUnusable, match="copy of their folder"):
+        await stranger.linker.check(others=1)
 
 
 async def test_no_role_changes_or_deletes_a_link(bench: Bench) -> None:

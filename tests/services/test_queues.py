@@ -252,7 +252,7 @@ async def test_due_is_what_can_be_sealed(queue: Queue) -> None:
     await owner.execute("UPDATE operations SET not_before = now() + interval '1 minute' WHERE eid = $1", made[1])
     await owner.execute("UPDATE operations SET gate = 9 WHERE eid = $1", made[2])
     await owner.execute("UPDATE euiccs SET introduced_at = NULL WHERE eid = $1", made[3])
-    await owner.execute("UPDATE euiccs SET counter = 8388607 WHERE eid = $1", made[4])
+    await owner.execute("UPDATE euiccs SET stalled = 'counterExhausted' WHERE eid = $1", made[4])
     await owner.execute(
         "INSERT INTO packages (bucket, eid, number, operation, identity, speaks, sealed, gate, not_before, state) "
         "SELECT $1, $2, n, gen_random_uuid(), 1, '1.2', '', 1, now(), 'waiting' FROM generate_series(1, 3) AS n",

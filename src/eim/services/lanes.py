@@ -21,6 +21,7 @@ from eim.store.due import Due, Question
 _LONG: Final = 0.1  # seconds of a look: the next one asks for fewer buckets in full
 _SHORT: Final = 0.03  # seconds: the next one asks for more
 _FEWEST: Final = 16  # buckets that are asked for in full
+_TOO_LONG: Final = 2.0  # seconds: a look is broken off, and far fewer are asked for
 _BACK: Final = timedelta(seconds=30)  # longer than any transaction that orders
 _IN_VAIN: Final = 3  # looks that name an eUICC without anything having been sealed for it since the first
 _REST: Final = 10.0  # seconds that such a one is not looked at, and an identity without its key isn't either
@@ -98,11 +99,11 @@ class Lane:
         if not some:
             return []
         began, question = time.monotonic(), self._question(len(some))
-        found = await due.ask(db, some, question)
+        found = await self._ask(db, some, question)
         of_pair = Counter((each.bucket, each.identity) for each in found)
         self._crowded = len(found) >= question.limit or max(of_pair.values(), default=0) >= question.of_pair
         took = time.monotonic() - began
-        if took > _LONG and len(found) < self.rules.batch:
+        if _LONG < took < _TOO_LONG and len(found) < self.rules.batch:
             self._window = max(len(some) // 2, _FEWEST)
         elif took < _SHORT:
             self._window = min(self._window * 2, BUCKETS)
@@ -110,11 +111,20 @@ class Lane:
             found += await self._fresh(db, buckets)
         return found
 
+    async def _ask(self, db: Db, buckets: Sequence[Bucket], question: Question) -> list[Due]:
+        if len(buckets) <= _FEWEST:
+            return await due.ask(db, buckets, question)
+        try:
+            return await due.ask(db, buckets, question, _TOO_LONG)
+        except TimeoutError:
+            self._window = max(min(self._window, len(buckets)) // 16, _FEWEST)
+            return []
+
     async def _fresh(self, db: Db, buckets: Sequence[Bucket]) -> list[Due]:
         """What became due since the last look; should the clock have been set back, since it was."""
         now = await due.now(db)
         since = min(self._looked or now, now) - _BACK
-        found = await due.ask(db, buckets, msgspec.structs.replace(self._question(len(buckets)), since=since))
+        found = await self._ask(db, buckets, msgspec.structs.replace(self._question(len(buckets)), since=since))
         if len(found) < self.rules.batch:
             self._looked = now
         return found

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -63,6 +63,7 @@ class Leasing:
         self._rounds: dict[int, int] = {}  # generation in which it began: how many run
         self._expired: dict[UUID, float] = {}  # the others that have, and since when we know
         self._crew = _Crew(0, (), None)
+        self._linked_at: datetime | None = None
         self._renewed = time.monotonic()
         self._woken = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
@@ -81,6 +82,11 @@ class Leasing:
     def holder(self) -> UUID:
         return self._holder
 
+    @property
+    def alive(self) -> int:
+        """How many workers there are, this one included."""
+        return self._crew.alive
+
     def holds(self, bucket: Bucket) -> bool:
         """Whether `bucket` is ours, as far as we know."""
         return bucket in self._held
@@ -98,6 +104,11 @@ class Leasing:
                 del self._rounds[began]
             if self._leaving and self._may_leave():
                 self.wake()
+
+    def linked(self, at: datetime, buckets: Sequence[Bucket]) -> None:
+        """All audit records of `buckets` written before `at` are linked: told to whoever takes them over."""
+        if self._held.keys() <= set(buckets):
+            self._linked_at = at
 
     def wake(self) -> None:
         """Look now: another worker came, went, or gave up buckets."""
@@ -122,10 +133,14 @@ class Leasing:
                 crew = await self._beat(db)
                 kept = await self._kept(db)
                 taken = await leases.take(db, self._holder, max(share_of(crew.alive) - len(kept), 0), crew.dead)
+                if taken:
+                    await leases.unlinked(db, self._holder)
                 if crew.dead:
                     await leases.forget(db, crew.dead)
                 if not self._crew.alive:
                     await leases.hint(db, self._holder)
+            if taken:
+                self._linked_at = None
             self._note(crew, {lease.bucket: lease for lease in (*kept, *taken)}, len(taken))
             if self._leaving and self._may_leave():
                 await self._give_up()
@@ -141,7 +156,7 @@ class Leasing:
                 await self._give_back()
 
     async def _beat(self, db: Db) -> _Crew:
-        left = await leases.beat(db, self._holder, self._term * _EXPIRES)
+        left = await leases.beat(db, self._holder, self._term * _EXPIRES, self._linked_at)
         if max(left.values()) > _LONGEST.total_seconds():
             await leases.shorten(db, _LONGEST)
         now, grace = time.monotonic(), self._term.total_seconds() * _GRACE
@@ -182,7 +197,7 @@ class Leasing:
         surplus = [self._held.pop(bucket) for bucket in self._leaving]
         self._leaving = frozenset()
         async with transaction(self._pool) as db:
-            await leases.release(db, self._holder, surplus)
+            await leases.release(db, self._holder, surplus, self._linked_at)
             await leases.hint(db, self._holder)
         instruments.LEASES_HELD.set(len(self._held))
         _log.info("leases.given_up", buckets=len(surplus), held=len(self._held))
@@ -212,7 +227,7 @@ class Leasing:
     async def _give_back(self) -> None:
         try:
             async with transaction(self._pool) as db:
-                await leases.release(db, self._holder, list(self._held.values()))
+                await leases.release(db, self._holder, list(self._held.values()), self._linked_at)
                 await leases.leave(db, self._holder)
                 await leases.hint(db, self._holder)
         except Unavailable:

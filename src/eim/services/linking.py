@@ -7,14 +7,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import asyncpg
 import structlog
 
 from eim.domain.chain import START, Checkpoint, Head, Record, link_hash, write_heads
 from eim.domain.ids import Bucket
-from eim.errors import LeaseLost, Unavailable
+from eim.errors import KeyUnusable, LeaseLost, Unavailable
 from eim.services.leasing import Leasing
 from eim.store import links
 from eim.store.connect import Pool, acquire, transaction
@@ -40,22 +40,45 @@ class Signer(Protocol):
     def sign(self, tbs: bytes) -> bytes: ...
 
 
-Keep = Callable[[int, bytes], None]  # a checkpoint's seq and hash, put where the database's owner can't reach
+class Pen(NamedTuple):
+    """What signs checkpoints, in this process."""
+
+    signer: Signer
+    is_ours: Callable[[bytes, bytes], bool]  # whether (what was signed, signature) is of the signer's key
+    keep: Callable[[int, bytes], None]  # a checkpoint's seq and hash, put where the database's owner can't reach
 
 
 class Linker:
     """Guards the heads that are linked and not signed yet. What it did is found in the tables by the next process."""
 
-    def __init__(self, pool: Pool, leasing: Leasing, signer: Signer, keep: Keep) -> None:
+    def __init__(self, pool: Pool, leasing: Leasing, pen: Pen) -> None:
         self._pool = pool
         self._leasing = leasing
-        self._signer = signer
-        self._keep = keep
+        self._pen = pen
         self._seen: set[Bucket] = set()  # buckets whose heads were looked at since we hold them
         self._unsigned: dict[Bucket, Head] = {}
         self._signed_at = 0.0
         self._since: datetime | None = None  # everything written before is linked
         self._rounds = 0
+
+    async def check(self, *, others: int) -> None:
+        """Two keys in one chain can't be verified: refuse to be the second beside `others` that are alive.
+
+        Raises KeyUnusable.
+        """
+        async with acquire(self._pool) as db:
+            newest, before = await links.newest(db)
+        if newest is None:
+            return
+        signed = Checkpoint(newest.seq, newest.at, before, newest.heads)
+        if self._pen.is_ours(signed.tbs, newest.signature):
+            return
+        _log.error("audit.signed_by_another_key", checkpoint=newest.seq)
+        if others:
+            raise KeyUnusable(
+                "keys/audit-checkpoint.pem is not the key that the other workers sign the audit with: "
+                "give this worker a copy of their folder keys/"
+            )
 
     async def run(self) -> None:
         """Link and sign until cancelled."""
@@ -75,6 +98,7 @@ class Linker:
         if len(found) < _BATCH:
             self._since = began
             self._rounds += 1
+            self._leasing.linked(began, buckets)
         if self._unsigned and self._is_time():
             await self._sign()
         return len(found)
@@ -85,8 +109,11 @@ class Linker:
         if new := [bucket for bucket in buckets if bucket not in self._seen]:
             async with acquire(self._pool) as db:
                 self._unsigned |= await links.heads(db, new)
+                left = await links.linked_at(db, new)
+            known = self._since if self._seen else left
+            self._since = None if known is None or left is None else min(known, left)
             self._seen |= set(new)
-            self._since = None
+            self._rounds = 0  # the first look goes further back
 
     async def _look_from(self) -> datetime:
         if self._since is not None:
@@ -113,10 +140,10 @@ class Linker:
         async with transaction(self._pool) as db:
             last, now = await links.last(db), await links.now(db)
             checkpoint = Checkpoint(last.seq + 1, now, last.hash, write_heads(heads))
-            await links.sign(db, checkpoint, self._signer.sign(checkpoint.tbs))
+            await links.sign(db, checkpoint, self._pen.signer.sign(checkpoint.tbs))
         self._signed_at = time.monotonic()
         self._unsigned = {b: head for b, head in self._unsigned.items() if heads.get(b) != head}
-        await asyncio.to_thread(self._keep, checkpoint.seq, checkpoint.hash)
+        await asyncio.to_thread(self._pen.keep, checkpoint.seq, checkpoint.hash)
 
 
 def _chain(heads: dict[Bucket, Head], now: datetime, records: Sequence[Record]) -> list[NewLink]:

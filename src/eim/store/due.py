@@ -60,6 +60,23 @@ _WHOSE: Final = """
       JOIN identities i ON i.id = e.identity
      WHERE (i.curve = 'brainpoolP256r1') = $3 AND NOT i.id = ANY ($4::smallint[])
 """
+# What a worker should have sealed: nothing is in front of its eUICC yet.
+_DEPTHS: Final = """
+    SELECT t.name AS tenant, i.curve = 'brainpoolP256r1' AS slow, count(*) AS due,
+           extract(epoch FROM now() - min(o.not_before))::float8 AS oldest
+      FROM operations o
+      JOIN gates g ON g.id = o.gate
+      JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
+      JOIN identities i ON i.id = o.identity
+      JOIN tenants t ON t.id = i.tenant
+     WHERE o.bucket = ANY ($1::smallint[]) AND o.state = 'accepted' AND o.held IS NULL AND o.not_before <= now()
+       AND g.open AND (o.closes_at IS NULL OR o.closes_at > now()) AND e.handed_over_at IS NULL
+       AND (o.kind = 'ipaEuiccDataRequest'
+            OR e.introduced_at IS NOT NULL AND (e.stalled IS NULL OR o.kind = 'renewAssociation'))
+       AND NOT EXISTS (SELECT 1 FROM packages k
+                        WHERE k.bucket = o.bucket AND k.eid = o.eid AND k.state IN ('waiting', 'head'))
+     GROUP BY t.name, i.curve = 'brainpoolP256r1'
+"""
 _SLOW: Final = "SELECT EXISTS (SELECT 1 FROM identities WHERE curve = 'brainpoolP256r1')"
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NOW: Final = "SELECT now()"
@@ -88,11 +105,24 @@ class Question(msgspec.Struct, frozen=True):
     limit: int = 1000
 
 
-async def ask(db: Db, buckets: Sequence[Bucket], question: Question) -> list[Due]:
-    """The eUICCs that are due: tenants in turns, of each the oldest first. One may come twice."""
+class Depth(msgspec.Struct, frozen=True):
+    """What one tenant has due in one lane."""
+
+    tenant: str
+    slow: bool
+    due: int
+    oldest: float  # seconds for which the oldest is due
+
+
+async def ask(db: Db, buckets: Sequence[Bucket], question: Question, deadline: float | None = None) -> list[Due]:
+    """The eUICCs that are due: tenants in turns, of each the oldest first. One may come twice.
+
+    deadline  seconds; TimeoutError when it takes longer
+    """
     q = question
     since = q.since if q.since is not None else _EVER
-    rows = await db.fetch(_PAIRS, buckets, q.slow, q.muted, since, q.resting, q.ahead, q.of_pair, q.limit)
+    about = buckets, q.slow, q.muted, since, q.resting, q.ahead, q.of_pair, q.limit
+    rows = await db.fetch(_PAIRS, *about, timeout=deadline)
     return _due(rows)
 
 
@@ -100,6 +130,11 @@ async def whose(db: Db, eids: Sequence[tuple[Bucket, Eid]], question: Question) 
     """Those of `eids` that belong to the lane, due or not."""
     columns = [bucket for bucket, _ in eids], [eid for _, eid in eids]
     return _due(await db.fetch(_WHOSE, *columns, question.slow, question.muted))
+
+
+async def depths(db: Db, buckets: Sequence[Bucket]) -> list[Depth]:
+    """What is due and not sealed in these buckets, by tenant and lane."""
+    return [msgspec.convert(dict(row), Depth) for row in await db.fetch(_DEPTHS, buckets)]
 
 
 async def any_slow(db: Db) -> bool:

@@ -6,7 +6,7 @@ comes after a take-over finds another epoch and writes nothing. Times are the da
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -22,8 +22,8 @@ TERM: Final = timedelta(seconds=10)
 KEPT: Final = timedelta(minutes=3)
 
 _BEAT: Final = """
-    INSERT INTO workers (id, expires_at) VALUES ($1, now() + $2::interval)
-    ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
+    INSERT INTO workers (id, expires_at, linked_at) VALUES ($1, now() + $2::interval, $3)
+    ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at, linked_at = excluded.linked_at
 """
 _CREW: Final = "SELECT id, extract(epoch FROM expires_at - now())::float8 AS left FROM workers"
 # The clock was set back: what was to end soon would last for hours.
@@ -35,12 +35,14 @@ _FORGET: Final = """
 """
 _LEAVE: Final = "DELETE FROM workers WHERE id = $1"
 _LEAVE_ALL: Final = "DELETE FROM workers"
+_UNLINKED: Final = "UPDATE workers SET linked_at = NULL WHERE id = $1"
 _HINT: Final = "SELECT pg_notify('eim_leases', $1)"
 _OF: Final = "SELECT bucket, epoch FROM leases WHERE holder = $1"
 # Rows that somebody holds FOR SHARE are skipped: their writer is still at it, expired or not.
 _TAKE: Final = """
-    UPDATE leases l SET holder = $1, epoch = l.epoch + 1, expires_at = now() + $3::interval
-      FROM (SELECT f.bucket FROM leases f
+    UPDATE leases l SET holder = $1, epoch = l.epoch + 1, expires_at = now() + $3::interval,
+                        linked_at = coalesce((SELECT w.linked_at FROM workers w WHERE w.id = free.holder), l.linked_at)
+      FROM (SELECT f.bucket, f.holder FROM leases f
              WHERE f.holder = ANY ($4::uuid[])
                 OR f.expires_at <= now() AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = f.holder)
              ORDER BY f.bucket LIMIT $2 FOR UPDATE OF f SKIP LOCKED) AS free
@@ -57,7 +59,7 @@ _RENEW: Final = """
  RETURNING l.bucket, l.epoch
 """
 _RELEASE: Final = """
-    UPDATE leases l SET holder = NULL, expires_at = '-infinity'
+    UPDATE leases l SET holder = NULL, expires_at = '-infinity', linked_at = coalesce($4, l.linked_at)
       FROM (SELECT o.bucket FROM leases o JOIN unnest($2::smallint[], $3::bigint[]) AS held (bucket, epoch)
                 ON o.bucket = held.bucket AND o.epoch = held.epoch
              WHERE o.holder = $1 ORDER BY o.bucket FOR UPDATE OF o) AS ours
@@ -85,9 +87,12 @@ class Lease(msgspec.Struct, frozen=True, order=True):
     epoch: int
 
 
-async def beat(db: Db, worker: UUID, term: timedelta = TERM) -> dict[UUID, float]:
-    """Say that `worker` is alive for another `term`. The seconds that each has left, negative when it is over."""
-    await db.execute(_BEAT, worker, term)
+async def beat(db: Db, worker: UUID, term: timedelta = TERM, linked_at: datetime | None = None) -> dict[UUID, float]:
+    """Say that `worker` is alive for another `term`. The seconds that each has left, negative when it is over.
+
+    linked_at  all audit records of its buckets written before are linked; None: that isn't known
+    """
+    await db.execute(_BEAT, worker, term, linked_at)
     return {row["id"]: row["left"] for row in await db.fetch(_CREW)}
 
 
@@ -99,6 +104,11 @@ async def shorten(db: Db, most: timedelta) -> None:
 async def forget(db: Db, dead: Sequence[UUID]) -> None:
     """Strike out the dead that hold nothing any more."""
     await db.execute(_FORGET, dead)
+
+
+async def unlinked(db: Db, worker: UUID) -> None:
+    """It took buckets over: up to when all of its buckets are linked isn't known any more."""
+    await db.execute(_UNLINKED, worker)
 
 
 async def leave(db: Db, worker: UUID) -> None:
@@ -131,9 +141,9 @@ async def renew(db: Db, holder: UUID, leases: Sequence[Lease], kept: timedelta =
     return _leases(await db.fetch(_RENEW, holder, *_columns(leases), kept))
 
 
-async def release(db: Db, holder: UUID, leases: Sequence[Lease]) -> None:
+async def release(db: Db, holder: UUID, leases: Sequence[Lease], linked_at: datetime | None = None) -> None:
     """Give `leases` back; what is no longer ours is left alone. Safe to repeat."""
-    await db.execute(_RELEASE, holder, *_columns(leases))
+    await db.execute(_RELEASE, holder, *_columns(leases), linked_at)
 
 
 async def hold(db: Db, holder: UUID, leases: Sequence[Lease]) -> None:

@@ -38,6 +38,11 @@ _LINK: Final = """
       FROM unnest($2::smallint[], $3::bigint[], $4::uuid[], $5::bytea[]) AS u (bucket, seq, audit, hash)
 """
 _LAST: Final = "SELECT seq, at, hash FROM audit_checkpoints ORDER BY seq DESC LIMIT 1"
+_LINKED_AT: Final = """
+    SELECT CASE WHEN bool_and(l.linked_at IS NOT NULL) THEN min(l.linked_at) END
+      FROM leases l WHERE l.bucket = ANY ($1::smallint[])
+"""
+_NEWEST: Final = "SELECT seq, at, heads, hash, signature FROM audit_checkpoints ORDER BY seq DESC LIMIT 2"
 _SIGN: Final = "INSERT INTO audit_checkpoints (seq, at, heads, hash, signature) VALUES ($1, $2, $3, $4, $5)"
 _CHECKPOINTS: Final = "SELECT seq, at, heads, hash, signature FROM audit_checkpoints ORDER BY seq"
 _CHAINS: Final = """
@@ -115,6 +120,22 @@ async def last(db: Db) -> Last:
     """The newest checkpoint; before the first one seq 0 with START, a very long time ago."""
     row = await db.fetchrow(_LAST)
     return Last(row["seq"], row["at"], row["hash"]) if row else Last(0, _LONG_AGO, START)
+
+
+async def linked_at(db: Db, buckets: Sequence[Bucket]) -> datetime | None:
+    """Up to when all of `buckets` were linked by who held them before; None: that isn't known."""
+    found: datetime | None = await db.fetchval(_LINKED_AT, buckets)
+    return found
+
+
+async def newest(db: Db) -> tuple[Signed | None, bytes]:
+    """The newest checkpoint, if there is any, and the hash of the one before it."""
+    rows = await db.fetch(_NEWEST)
+    if not rows:
+        return None, START
+    row = rows[0]
+    signed = Signed(row["seq"], row["at"], row["heads"], row["hash"], row["signature"])
+    return signed, rows[1]["hash"] if len(rows) > 1 else START
 
 
 async def sign(db: Db, checkpoint: Checkpoint, signature: bytes) -> None:
