@@ -204,7 +204,7 @@ class BarView(Struct, frozen=True):
 
 
 class EuiccView(Tagged, frozen=True):
-    """Everything known of one eUICC. The ETag is of what an operator writes on it: label, tags, group, time zone."""
+    """Everything known of one eUICC. The ETag is of what an operator writes on it."""
 
     euicc: EuiccEntry
     association: AssociationView
@@ -282,12 +282,17 @@ class EuiccRead(Request, frozen=True):
 
 
 class EuiccChange(Request, frozen=True):
-    """What is given is replaced, the rest stays; null takes a label, group or time zone away."""
+    """What is given is replaced, the rest stays; null takes a label, group or time zone away.
+
+    `unverifiable` true: this card can't sign, and what is sent in its name is believed. A change of it needs `reason`.
+    """
 
     label: Label | UnsetType | None = UNSET
     tags: Annotated[tuple[Tag, ...], Meta(max_length=32)] | UnsetType = UNSET
     group: Group | UnsetType | None = UNSET
     time_zone: TimeZone | UnsetType | None = UNSET
+    unverifiable: bool | UnsetType = UNSET
+    reason: Reason | None = None
 
 
 class OffboardQuery(Request, frozen=True):

@@ -171,6 +171,10 @@ class Client:
             "POST", path, params=params, headers=headers, content=file.pieces(), timeout=_UPLOAD_TIMEOUT_S
         )
 
+    async def import_report(self, of: UUID) -> ImportView:
+        """How an import stands or ended; its first bad lines."""
+        return await self._get(f"/v1/imports/{of}", ImportView)
+
     async def import_problems(self, of: UUID, query: ProblemQuery) -> ImportProblems:
         return await self._get(f"/v1/imports/{of}/problems", ImportProblems, query)
 

@@ -12,7 +12,7 @@ from eim.connectors.transport import Trusting
 from eim.domain.identity import EimIdType, Identity, IdentityWish, is_host, split_host
 from eim.domain.smdp import RootsOf
 from eim.domain.webhook import Reach
-from eim.errors import BadConfiguration
+from eim.errors import BadConfiguration, KeyUnusable
 from eim.keys import checkpoints
 from eim.keys.data_key import DataKey
 from eim.keys.export import TlsTrust, export
@@ -64,13 +64,19 @@ def device_tls(config: Config, identity: Identity, now: datetime) -> TlsFiles:
 
 
 def exported(config: Config, identity: Listed) -> Blobs:
-    """What a factory loads into cards of `identity`, from what is public here: no key is read or made."""
+    """What a factory loads into cards of `identity`, from what is public here: no key is read or made.
+
+    A certificate that can't be read is a warning: the identities are known all the same.
+    """
     files = _public_tls(config)
     if files is None:
         return no_blobs(identity)
     kind = next(each for each in EimIdType if each.number == identity.eim_id_type)
     known = Identity("", identity.eim_id, kind, identity.fqdn, identity.initial_counter)
-    made = export(known, identity.public_key, files, TlsTrust.CA)
+    try:
+        made = export(known, identity.public_key, files, TlsTrust.CA)
+    except KeyUnusable as error:
+        return Blobs(None, None, (f"what a factory loads can't be made now: {error}",))
     return Blobs(made.request, made.configuration, made.warnings)
 
 

@@ -140,6 +140,18 @@ async def test_a_notification_is_traced_without_an_answer(database: Database) ->
     assert [each.direction for each in await kept(traces, card.eid)] == ["in", "out", "in"]
 
 
+async def test_reading_is_audited_with_who_and_how_much(database: Database) -> None:
+    made, traces, card = await started(database)
+    await traces.switch(SETUP, Eid(card.eid), HALF_AN_HOUR, 100)
+    reader = Caller(DEFAULT_TENANT, "token:reader", SETUP.scopes)
+    await traces.page(reader, Eid(card.eid), START, 10)
+    records = "SELECT actor, data ->> 'messages' AS messages FROM audit WHERE action = 'trace.read'"
+    assert await database.owner().fetch(records) == [], "nothing was there to be read"
+    await made.send(poll(card))
+    await traces.page(reader, Eid(card.eid), START, 10)
+    assert [tuple(row) for row in await database.owner().fetch(records)] == [("token:reader", "2")]
+
+
 async def test_switching_is_audited_with_who(database: Database) -> None:
     _, traces, card = await started(database)
     caller = Caller(DEFAULT_TENANT, "token:anna", SETUP.scopes)

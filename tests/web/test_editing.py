@@ -42,6 +42,24 @@ async def test_group_and_time_zone_are_edited_too_and_a_zone_that_is_none_refuse
     assert (await client.patch(path, json={"group": None})).json()["euicc"]["group"] is None
 
 
+async def test_that_a_card_cannot_sign_is_said_and_taken_back_with_a_reason_on_record(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    await onboard(database, [1])
+    path = f"/v1/euiccs/{eid_text(1)}"
+    etag = (await client.get(path)).headers["etag"]
+    assert (await client.patch(path, json={"unverifiable": True})).status_code == 400
+    for said, why in ((True, "a bench card"), (False, "it signs now")):
+        done = await client.patch(path, json={"unverifiable": said, "reason": why}, headers={"If-Match": etag})
+        assert (done.status_code, done.json()["association"]["unverifiable"]) == (200, said)
+        etag = done.headers["etag"]
+    records = (await client.get("/v1/audit", params={"action": "euicc.edit"})).json()["items"]
+    assert [(r["data"]["unverifiable"], r["data"]["reason"]) for r in records] == [
+        (False, "it signs now"), (True, "a bench card"),
+    ]  # fmt: skip
+    assert (await client.patch(path, json={"unverifiable": False})).status_code == 200, "nothing changes, no reason"
+
+
 async def test_fields_leave_out_the_rest(client: httpx2.AsyncClient, database: Database) -> None:
     await onboard(database, [1, 2])
     page = (await client.get("/v1/euiccs", params={"fields": "eid,tags", "limit": 1})).json()

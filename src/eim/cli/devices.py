@@ -1,6 +1,7 @@
 """`eim devices`: onboard eUICCs, list them, look at one."""
 
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, get_args
 
 import click
 import msgspec
@@ -9,9 +10,9 @@ from rich.table import Table
 
 from eim import api
 from eim.cli.barring import barred, quarantine, release, told
-from eim.cli.onboarding import convert, import_file, unknown
+from eim.cli.onboarding import convert, import_file, imported, unknown
 from eim.cli.seeing import timeline, trace
-from eim.cli.server import say, server_options, table, target_here
+from eim.cli.server import MOMENT, say, server_options, table, target_here
 from eim.client import Client, ServerRefused
 from eim.domain.change import network_name
 
@@ -23,31 +24,62 @@ def devices() -> None:
     """Onboard eUICCs, list them, look at one."""
 
 
+_PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
+_COUNTER = click.IntRange(0, 8_388_607)
+
+
 @devices.command()
 @click.argument("eids", nargs=-1, required=True, metavar="EID...")
 @click.option("--label", help="What people call it.")
 @click.option("--tag", "tags", multiple=True, help="A tag to find it by; may be given several times.")
+@click.option("--group", help="The group it belongs to.")
+@click.option("--time-zone", help="As Europe/Berlin.")
+@click.option("--identity", help="The eimId it is associated with. Default: the only one.")
+@click.option("--association-token", type=click.IntRange(0), help="The token the card gave, when it is known.")
+@click.option("--counter", type=_COUNTER, help="The last counter that was used with it.")
+@click.option("--initial-counter", type=_COUNTER, help="The counter it was loaded with.")
+@click.option("--euicc-certificate", type=_PEM, help="A file with its certificate, PEM.")
+@click.option("--eum-certificate", type=_PEM, help="A file with its maker's certificate, PEM.")
+@click.option("--unverifiable", is_flag=True, help="It can't sign (a test card): believe what it sends.")
 @click.option("--allow-invalid-check-digits", is_flag=True, help="Take EIDs whose check digits are wrong (test cards).")
 @server_options
-def add(eids: tuple[str, ...], label: str | None, tags: tuple[str, ...], *, allow_invalid_check_digits: bool) -> None:
+def add(*, eids: tuple[str, ...], allow_invalid_check_digits: bool, **known: Any) -> None:
     """Onboard eUICCs by their EIDs; the rest completes itself when they call."""
     target = target_here()
-    euiccs = tuple(api.NewEuicc(eid, label, tags) for eid in eids)
-    new = api.NewEuiccs(euiccs, allow_invalid_check_digits=allow_invalid_check_digits)
-    done = target.run(lambda client: client.add_euiccs(new))
+    for name in ("euicc_certificate", "eum_certificate"):
+        known[name] = known[name].read_text(encoding="ascii", errors="replace") if known[name] else None
+    euiccs = tuple(api.NewEuicc(eid, **known) for eid in eids)
+    if len(euiccs) == 1:
+        fields = {name: getattr(euiccs[0], name) for name in euiccs[0].__struct_fields__}
+        alone = api.NewEuiccAlone(**fields, allow_invalid_check_digits=allow_invalid_check_digits)
+        done = target.run(lambda client: client.add_euicc(alone))
+    else:
+        new = api.NewEuiccs(euiccs, allow_invalid_check_digits=allow_invalid_check_digits)
+        done = target.run(lambda client: client.add_euiccs(new))
     say(target, done, lambda: f"{done.accepted} onboarded: they are introduced at their next call")
 
 
 @devices.command("list")
 @click.option("--tag", help="Only those with this tag.")
 @click.option("--label", help="Only those whose label starts so.")
+@click.option("--group", help="Only those of this group.")
 @click.option("--service-provider", help="Only those whose enabled profile is of this service provider.")
+@click.option("--iccid", help="Only those that hold this profile, enabled or not.")
+@click.option("--identity", help="Only those associated with this eimId.")
+@click.option("--speaks", type=click.Choice(get_args(api.SpeaksName)), help="Only those that speak this version.")
+@click.option("--plmn", help="Only those last seen in this network: 3 octets in hex, as the device says them.")
 @click.option("--introduced/--not-introduced", default=None, help="Only those that are (not) introduced.")
+@click.option("--busy/--idle", default=None, help="Only those with (without) an open operation.")
+@click.option("--unverifiable/--verifiable", default=None, help="Only those that can't (can) sign.")
+@click.option("--seen-after", type=MOMENT, help="Only those seen since, as 2027-01-31T12:00:00+00:00.")
+@click.option("--seen-before", type=MOMENT, help="Only those not seen since, or never.")
+@click.option("--created-after", type=MOMENT, help="Only those onboarded since.")
+@click.option("--created-before", type=MOMENT, help="Only those onboarded before.")
 @server_options
-def list_all(tag: str | None, label: str | None, service_provider: str | None, *, introduced: bool | None) -> None:
+def list_all(**filters: Any) -> None:
     """List eUICCs, oldest first."""
     target = target_here()
-    query = api.EuiccQuery(tag=tag, label=label, introduced=introduced, service_provider=service_provider)
+    query = api.EuiccQuery(**filters)
 
     async def collect(client: Client) -> list[api.EuiccEntry]:
         return [each async for each in client.all_euiccs(query)]
@@ -56,6 +88,29 @@ def list_all(tag: str | None, label: str | None, service_provider: str | None, *
     columns = ("EID", "Label", "Tags", "Carrier", "Introduced", "Last seen")
     rows = ((e.eid, e.label, e.tags, e.service_provider, e.introduced_at, e.last_seen_at) for e in found)
     say(target, found, lambda: table(columns, rows))
+
+
+@devices.command()
+@click.argument("iccid")
+@server_options
+def holding(iccid: str) -> None:
+    """Find the eUICCs that hold a profile, by its ICCID."""
+    target = target_here()
+    found = target.run(lambda client: client.find_profiles(iccid)).items
+    rows = ((p.eid, p.iccid, p.state, p.service_provider, p.nickname or p.name) for p in found)
+    say(target, found, lambda: table(("EID", "ICCID", "State", "Carrier", "Name"), rows))
+
+
+@devices.command()
+@server_options
+def summary() -> None:
+    """Count: eUICCs, those introduced, enabled profiles by carrier, operations by state."""
+    target = target_here()
+    found = target.run(lambda client: client.summary())
+    rows: list[tuple[object, object]] = [("eUICCs", found.euiccs), ("Introduced", found.introduced)]
+    rows += [(f"On {carrier}", many) for carrier, many in sorted(found.carriers.items())]
+    rows += [(f"Operations {state}", many) for state, many in found.operations.items()]
+    say(target, found, lambda: table(("", ""), [*rows, ("As of", found.as_of)]))
 
 
 @devices.command()
@@ -81,17 +136,29 @@ def show(eid: str) -> None:
 @click.option("--no-tags", is_flag=True, help="Take all tags away.")
 @click.option("--group", help="The new group; '' takes it away.")
 @click.option("--time-zone", help="The new time zone, as Europe/Berlin; '' takes it away.")
+@click.option("--unverifiable/--verifiable", default=None, help="It can't (can) sign; needs --reason.")
+@click.option("--reason", help="Why --unverifiable or --verifiable.")
 @server_options
 def edit(  # noqa: PLR0913 - one parameter an option
-    eid: str, label: str | None, tags: tuple[str, ...], group: str | None, time_zone: str | None, *, no_tags: bool
+    eid: str,
+    label: str | None,
+    tags: tuple[str, ...],
+    group: str | None,
+    time_zone: str | None,
+    reason: str | None,
+    *,
+    no_tags: bool,
+    unverifiable: bool | None,
 ) -> None:
-    """Change what is written on one eUICC: label, tags, group, time zone."""
+    """Change what is written on one eUICC: label, tags, group, time zone, whether it can sign."""
     target = target_here()
     change = api.EuiccChange(
         label=_written(label),
         tags=() if no_tags else tags or UNSET,
         group=_written(group),
         time_zone=_written(time_zone),
+        unverifiable=UNSET if unverifiable is None else unverifiable,
+        reason=reason,
     )
     done = target.run(lambda client: client.edit_euicc(eid, change))
     say(target, done, lambda: f"{done.euicc.eid}: label {done.euicc.label}, tags {', '.join(done.euicc.tags) or '-'}")
@@ -182,5 +249,5 @@ def _happened(event: api.EventView) -> str:
     return f"{event.at.astimezone():%Y-%m-%d %H:%M:%S} {event.kind}" + (f": {said}" if said else "")
 
 
-for _command in (import_file, convert, unknown, timeline, trace, barred, quarantine, release):
+for _command in (import_file, imported, convert, unknown, timeline, trace, barred, quarantine, release):
     devices.add_command(_command)

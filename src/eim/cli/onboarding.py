@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import click
 import msgspec
@@ -66,6 +67,23 @@ def import_file(file: Path, counter_margin: int, problems: Path | None, *, allow
 
 
 @click.command()
+@click.argument("ident", type=click.UUID, metavar="ID")
+@server_options
+def imported(ident: UUID) -> None:
+    """Show how a file's import stands or ended, by its id, and every line that was passed over."""
+    target = target_here()
+
+    async def collect(client: Client) -> tuple[ImportView, list[ImportProblem]]:
+        done = await client.import_report(ident)
+        return done, await _problems(client, done)
+
+    done, bad = target.run(collect)
+    rows = [(name, getattr(done, name)) for name in done.__struct_fields__ if name != "problems"]
+    rows += [(f"Line {each.line}", each.detail) for each in bad]
+    say(target, msgspec.structs.replace(done, problems=tuple(bad)), lambda: table(("", ""), rows))
+
+
+@click.command()
 @click.argument("file", type=_FILE)
 @click.option("--from", "source", type=click.Choice(["openiotrsp"]), required=True, help="Whose export the file is.")
 @click.option(
@@ -89,16 +107,25 @@ def convert(file: Path, source: str, mapping: Path | None, out: Path | None) -> 
 @click.option("--confirm", type=int, metavar="N", help="How many --adopt-all means.")
 @click.option("--label", help="What people call those that are adopted.")
 @click.option("--tag", "tags", multiple=True, help="A tag for those that are adopted; may be given several times.")
+@click.option("--group", help="The group of those that are adopted.")
+@click.option("--identity", help="The eimId they are associated with. Default: the only one.")
 @server_options
-def unknown(
-    eids: tuple[str, ...], confirm: int | None, label: str | None, tags: tuple[str, ...], *, adopt_all: bool
+def unknown(  # noqa: PLR0913 - one parameter an option
+    eids: tuple[str, ...],
+    confirm: int | None,
+    label: str | None,
+    tags: tuple[str, ...],
+    group: str | None,
+    identity: str | None,
+    *,
+    adopt_all: bool,
 ) -> None:
     """List the EIDs that call and that nobody onboarded, most calls first; or adopt them."""
     target = target_here()
     if adopt_all and eids:
         raise InvalidRequest("--adopt names some, --adopt-all means all: give one of the two")
     if adopt_all or eids:
-        _adopt(target, AdoptionOfMany(label, tags, eids=eids or None, confirm=confirm))
+        _adopt(target, AdoptionOfMany(label, tags, group, identity, eids or None, confirm))
         return
     found = target.run(_unknown)
     rows = ((e.eid, e.polls, e.source, e.first_seen_at, e.last_seen_at) for e in found)
@@ -108,7 +135,8 @@ def unknown(
 def _adopt(target: Target, wanted: AdoptionOfMany) -> None:
     async def adopt(client: Client) -> api.Onboarded:
         if wanted.eids is not None and len(wanted.eids) == 1:
-            return await client.adopt(wanted.eids[0], Adoption(wanted.label, wanted.tags))
+            one = Adoption(wanted.label, wanted.tags, wanted.group, wanted.identity)
+            return await client.adopt(wanted.eids[0], one)
         return await client.adopt_many(wanted)
 
     done = target.run(adopt)
@@ -128,13 +156,17 @@ async def _unknown(client: Client) -> list[UnknownCaller]:
 
 async def _import(client: Client, upload: Upload, query: ImportQuery) -> tuple[ImportView, list[ImportProblem]]:
     done = await client.import_euiccs(upload, query)
+    return done, await _problems(client, done)
+
+
+async def _problems(client: Client, done: ImportView) -> list[ImportProblem]:
     bad: list[ImportProblem] = list(done.problems)
     while len(bad) < done.refused:
         page = await client.import_problems(done.id, ProblemQuery(bad[-1].line, 1000))
         bad += page.items
         if page.next is None:
             break
-    return done, bad
+    return bad
 
 
 def _media_type(file: Path) -> str:

@@ -1,12 +1,12 @@
 """`eim operations`: list them, look at one, take one back, let one go on."""
 
-from typing import get_args
+from typing import Any, get_args
 from uuid import UUID
 
 import click
 
 from eim import api
-from eim.cli.server import say, server_options, table, target_here
+from eim.cli.server import MOMENT, say, server_options, table, target_here
 
 
 @click.group()
@@ -19,14 +19,18 @@ def operations() -> None:
 @click.option("--kind", type=click.Choice(get_args(api.KindName)), help="Only those of this kind.")
 @click.option("--eid", help="Only those of this eUICC.")
 @click.option("--order", type=click.UUID, help="Only those of this order.")
+@click.option("--iccid", help="Only those about this profile.")
+@click.option("--ordered-by", help="Only those that this one ordered, as token:NAME.")
+@click.option("--reason", help="Only those that ended for this reason, as rolledBack.")
+@click.option("--created-after", type=MOMENT, help="Only those ordered since, as 2027-01-31T12:00:00+00:00.")
+@click.option("--created-before", type=MOMENT, help="Only those ordered before.")
+@click.option("--open/--ended", default=None, help="Only those that have not (have) ended.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many.")
 @server_options
-def list_some(
-    state: api.StateName | None, kind: api.KindName | None, eid: str | None, order: UUID | None, limit: int
-) -> None:
+def list_some(**filters: Any) -> None:
     """List operations, newest first."""
     target = target_here()
-    query = api.OperationQuery(limit, None, state, kind, eid, order)
+    query = api.OperationQuery(**filters)
     found = target.run(lambda client: client.operations(query)).items
     columns = ("Operation", "EID", "Kind", "ICCID", "State", "Why", "Ordered by", "At")
     rows = ((o.id, o.eid, o.operation, o.iccid, o.state, _why(o), o.ordered_by, o.created_at) for o in found)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from eim import api
 from eim.cli.imports import read_targets
-from eim.cli.server import META, Target, keep, say, server_options, table, target_here
+from eim.cli.server import META, MOMENT, Target, keep, say, server_options, table, target_here
 from eim.client import Client, ServerRefused
 from eim.errors import InvalidRequest
 
@@ -109,6 +109,10 @@ _WHICH: Final = (
         expose_value=False,
         callback=keep,
         help="How often it is tried again by itself when the card can't do it now. Default: by the reason.",
+    ),
+    click.option("--not-before", type=MOMENT, expose_value=False, callback=keep, help="Not before this moment."),
+    click.option(
+        "--expires-at", type=MOMENT, expose_value=False, callback=keep, help="Not when it is not out by then."
     ),
     click.option("--wait", is_flag=True, expose_value=False, callback=keep, help="Wait until every operation ended."),
 )
@@ -241,6 +245,8 @@ def _asked(kind: api.KindName, rollback: bool | None) -> api.NewOrder:  # noqa: 
         force=reason is not None,
         reason=reason,
         confirm=meta[META + "confirm"],
+        not_before=meta[META + "not_before"],
+        expires_at=meta[META + "expires_at"],
         after=after,
         after_event=meta[META + "after_event"],
         window=meta[META + "window"],

@@ -23,6 +23,7 @@ from eim.errors import BadConfiguration, InvalidRequest
 
 TOKEN_FILE: Final = "operator.token"  # in the data directory, made at the first start
 META: Final = "eim."
+MOMENT: Final = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%SZ"])  # as 2027-01-31T12:00:00+00:00
 _DEFAULT: Final = "http://127.0.0.1:8080"
 _WIDE: Final = 10_000  # columns: an EID in two pieces can't be copied, so the terminal wraps lines, not we
 

@@ -1,6 +1,7 @@
 """`eim tenants`: who shares this installation; `eim identities`: who the eIM is to cards."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import get_args
 
 import click
@@ -15,7 +16,7 @@ from eim.api_access import (
     TenantLimits,
     TenantView,
 )
-from eim.cli.server import say, server_options, table, target_here
+from eim.cli.server import MOMENT, say, server_options, table, target_here
 from eim.cli.tokens import told
 from eim.client import Client
 
@@ -74,11 +75,12 @@ def limit(tenant: int, euiccs: int | None, tokens: int | None, orders_a_day: int
 @click.argument("tenant", type=int, metavar="ID")
 @click.argument("name")
 @click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(get_args(api.ScopeName)))
+@click.option("--expires-at", type=MOMENT, help="As 2027-01-31T12:00:00+00:00.")
 @server_options
-def token(tenant: int, name: str, scopes: tuple[api.ScopeName, ...]) -> None:
+def token(tenant: int, name: str, scopes: tuple[api.ScopeName, ...], expires_at: datetime | None) -> None:
     """Make a token in a tenant. It is printed once; only its hash is kept."""
     target = target_here()
-    made = target.run(lambda client: client.create_tenant_token(tenant, NewToken(name, scopes)))
+    made = target.run(lambda client: client.create_tenant_token(tenant, NewToken(name, scopes, expires_at)))
     say(target, made, lambda: told(made))
 
 

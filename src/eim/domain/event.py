@@ -26,7 +26,7 @@ class Happening(Enum):
     """
 
     EUICC_ONBOARDED = ("euicc.onboarded", 1, "An operator onboarded the card.")
-    EUICC_EDITED = ("euicc.edited", 1, "An operator changed its label, tags, group or time zone.")
+    EUICC_EDITED = ("euicc.edited", 1, "An operator changed its label, tags, group, time zone, or whether it can sign.")
     EUICC_OFFBOARDED = ("euicc.offboarded", 1, "An operator took the card out of this eIM; `counter` is the last one.")
     EUICC_SEEDED = ("euicc.seeded", 1, "The card came with a seeded history, for trials and tests.")
     EUICC_INTRODUCED = ("euicc.introduced", 1, "The card told enough of itself that signed packages can be made.")

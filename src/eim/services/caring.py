@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from eim.domain.event import Happening
 from eim.domain.ids import Eid, bucket_of, format_eid
-from eim.errors import Guarded, NotFound, PreconditionFailed
+from eim.errors import Guarded, InvalidRequest, NotFound, PreconditionFailed
 from eim.services.onboarding import check_time_zone
 from eim.services.tokens import Caller
 from eim.store import audit, euiccs, events, requests
@@ -31,6 +31,8 @@ class Edit(msgspec.Struct, frozen=True):
     tags: Sequence[str] | UnsetType = UNSET
     group: str | UnsetType | None = UNSET
     time_zone: str | UnsetType | None = UNSET
+    unverifiable: bool | UnsetType = UNSET
+    reason: str | None = None  # why; needed to change `unverifiable`
 
 
 class Care:
@@ -44,7 +46,8 @@ class Care:
 
         version  of the Editable that the caller saw; None: whatever is there
 
-        Raises NotFound, InvalidRequest for a time zone that is none, PreconditionFailed when it is another by now.
+        Raises NotFound, InvalidRequest for a time zone that is none or a missing reason, PreconditionFailed when it
+        is another by now.
         """
         check_time_zone(None if edit.time_zone is UNSET else edit.time_zone)
         bucket = bucket_of(eid)
@@ -59,10 +62,13 @@ class Care:
                 now.tags if edit.tags is UNSET else tuple(dict.fromkeys(edit.tags)),
                 now.group if edit.group is UNSET else edit.group,
                 now.time_zone if edit.time_zone is UNSET else edit.time_zone,
+                now.unverifiable if edit.unverifiable is UNSET else edit.unverifiable,
             )
+            if new.unverifiable != now.unverifiable and edit.reason is None:
+                raise InvalidRequest("say why with 'reason': it decides whether what a card sends is believed")
             if new != now:
                 await euiccs.edit(db, caller.tenant, bucket, eid, new)
-                about = msgspec.structs.asdict(new)
+                about = msgspec.structs.asdict(new) | {"reason": edit.reason}
                 await audit.write(db, [_record(caller, "euicc.edit", eid, about)])
                 told = Event(bucket, eid, Happening.EUICC_EDITED, about | {"by": caller.actor})
                 await events.append(db, caller.tenant, [told])

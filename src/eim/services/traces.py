@@ -90,10 +90,14 @@ class Traces:
     async def page(
         self, caller: Caller, eid: Eid, after: tuple[datetime, UUID], limit: int
     ) -> tuple[Switch, tuple[Traced, ...]]:
-        """The switch, and the messages behind `after`, oldest first. Raises NotFound."""
+        """The switch, and the messages behind `after`, oldest first. Who reads them is on record. Raises NotFound."""
         async with transaction(self._pool, tenant=caller.tenant) as db:
             found = _known(await traces.read_switch(db, caller.tenant, bucket_of(eid), eid), eid)
-            return found, await traces.page(db, caller.tenant, (bucket_of(eid), eid), after, limit)
+            messages = await traces.page(db, caller.tenant, (bucket_of(eid), eid), after, limit)
+            if messages:
+                about: dict[str, object] = {"messages": len(messages), "from": messages[0].at, "to": messages[-1].at}
+                await audit.write(db, [_record(caller, "trace.read", eid, about)])
+            return found, messages
 
 
 class Sweeper:

@@ -88,10 +88,11 @@ _READ: Final = """
      WHERE e.bucket = $1 AND e.eid = $2 AND e.tenant = $3
 """
 _EDITABLE: Final = """
-    SELECT label, tags, group_name, time_zone FROM euiccs WHERE bucket = $1 AND eid = $2 AND tenant = $3 FOR UPDATE
+    SELECT label, tags, group_name, time_zone, unverifiable FROM euiccs
+     WHERE bucket = $1 AND eid = $2 AND tenant = $3 FOR UPDATE
 """
 _EDIT: Final = """
-    UPDATE euiccs SET label = $4, tags = $5, group_name = $6, time_zone = $7
+    UPDATE euiccs SET label = $4, tags = $5, group_name = $6, time_zone = $7, unverifiable = $8
      WHERE bucket = $1 AND eid = $2 AND tenant = $3
 """
 _UNTAG: Final = "DELETE FROM euicc_tags WHERE bucket = $1 AND eid = $2 AND tenant = $3 AND tag <> ALL ($4::text[])"
@@ -171,6 +172,7 @@ class Editable(msgspec.Struct, frozen=True):
     tags: tuple[str, ...]
     group: str | None
     time_zone: str | None
+    unverifiable: bool = False  # it can't sign: what is sent in its name is believed
 
     @property
     def version(self) -> str:
@@ -294,12 +296,15 @@ async def read(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid) -> Seen | Non
 async def editable(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid) -> Editable | None:
     """What an operator wrote on it, locked until the transaction ends; None when the tenant has none of this EID."""
     row = await db.fetchrow(_EDITABLE, bucket, eid, tenant)
-    return Editable(row["label"], tuple(row["tags"]), row["group_name"], row["time_zone"]) if row else None
+    if row is None:
+        return None
+    return Editable(row["label"], tuple(row["tags"]), row["group_name"], row["time_zone"], row["unverifiable"])
 
 
 async def edit(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid, new: Editable) -> None:
     """Write it; lock the row before."""
-    await db.execute(_EDIT, bucket, eid, tenant, new.label, list(new.tags), new.group, new.time_zone)
+    written = (new.label, list(new.tags), new.group, new.time_zone, new.unverifiable)
+    await db.execute(_EDIT, bucket, eid, tenant, *written)
     await db.execute(_UNTAG, bucket, eid, tenant, list(new.tags))
     await db.execute(_RETAG, bucket, eid, tenant, list(new.tags))
 

@@ -98,7 +98,7 @@ class Euiccs:
 
 
 def _edit(body: api.EuiccChange) -> Edit:
-    return Edit(body.label, body.tags, body.group, body.time_zone)
+    return Edit(body.label, body.tags, body.group, body.time_zone, body.unverifiable, body.reason)
 
 
 def _filter(query: api.EuiccQuery) -> Filter:

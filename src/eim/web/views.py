@@ -52,7 +52,7 @@ def euicc(seen: Seen) -> api.EuiccView:
         ci_key_id=_hex(seen.ci_key_id),
     )
     return api.EuiccView(
-        etag=Editable(known.label, known.tags, known.group, known.time_zone).version,
+        etag=Editable(known.label, known.tags, known.group, known.time_zone, seen.unverifiable).version,
         euicc=entry(seen.listed),
         association=association,
         capabilities=seen.capabilities,
