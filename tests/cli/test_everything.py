@@ -97,6 +97,23 @@ COMMANDS: Final[Mapping[str, str]] = {
     "testWebhook": f"webhooks test {_ID}",
     "replayWebhook": f"webhooks replay {_ID} --since {_AT} --dead-letters",
     "listDeadLetters": f"webhooks dead {_ID}",
+    "resume": f"operations resume {_ID}",
+    "listNotifications": (
+        f"notifications list --state held --eid {_EID} --iccid 8988307000000000001F --event enable --address a.example"
+    ),
+    "getNotification": f"notifications show {_ID}",
+    "retryNotification": f"notifications retry {_ID}",
+    "giveUpNotification": f"notifications give-up {_ID} --reason because",
+    "addSmdp": (
+        "smdps add a.example --description d --binding json --roots gsma --network 10.0.0.0/8 --protocol 2.1.0"
+    ),
+    "listSmdps": "smdps list",
+    "getSmdp": "smdps show a.example",
+    "changeSmdp": (
+        "smdps change a.example --description d --binding json --roots gsma --network 10.0.0.0/8 --protocol 2.1.0 "
+        "--enable"
+    ),
+    "removeSmdp": "smdps remove a.example",
 }
 LEFT_OUT: Final[Mapping[str, str]] = {
     "cursor": "commands go from page to page by themselves, or say so when there is more",
@@ -108,10 +125,10 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "previewOrder.eid": "`eids` with one",
     "order.lines": "--file with an ICCID a line, which excludes --iccid",
     "previewOrder.lines": "see order.lines",
+    "addSmdp.enabled": "one is added to be called; `smdps change --disable` stops that",
     "addEuiccs.on_error": "`devices import` takes good lines and reports bad ones",
 }
 _ANSWERS: Final[Mapping[str, object]] = {  # what must be answered so that a command gets to its next call
-    f"GET /v1/euiccs/{_EID}": "getEuicc",
     f"GET /v1/euiccs/{_EID}/profiles": {"items": []},
     f"GET /v1/euiccs/{_EID}/events": {"items": [], "next": None},
     f"GET /v1/imports/{_ID}": {
@@ -119,13 +136,6 @@ _ANSWERS: Final[Mapping[str, object]] = {  # what must be answered so that a com
         "finished_at": _AT, "problems": [{"line": 1, "code": "a", "detail": "b"}],
     },
     "GET /v1/tenants/2": {"etag": "a", "id": 2, "name": "b", "limits": {}, "created_at": _AT},
-}  # fmt: skip
-_CARD: Final = {
-    "etag": "a", "capabilities": {}, "highest_seq_number": None, "plmn": None, "mailbox": None,
-    "euicc": dict.fromkeys(("label", "service_provider", "speaks", "introduced_at", "last_seen_at", "inventory_at"))
-    | {"eid": _EID, "tags": [], "created_at": _AT},
-    "association": dict.fromkeys(("association_token", "signature_form", "signature_coding", "curve", "ci_key_id"))
-    | {"identity": "i", "counter": 1, "token_proven": False, "unverifiable": False, "certified": False},
 }  # fmt: skip
 
 
@@ -152,7 +162,7 @@ class Recorder:
                 recorder.calls.append(Call(self.command, parts.path, frozenset(said)))
                 known = _ANSWERS.get(f"{self.command} {parts.path}")
                 problem = {"type": "t", "title": "t", "status": 400, "code": "recorded", "detail": "recorded"}
-                content = json.dumps(_CARD if known == "getEuicc" else known or problem).encode()
+                content = json.dumps(known or problem).encode()
                 self.send_response(200 if known else 400)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
