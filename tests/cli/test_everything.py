@@ -114,6 +114,15 @@ COMMANDS: Final[Mapping[str, str]] = {
         "--enable"
     ),
     "removeSmdp": "smdps remove a.example",
+    "listBarred": "devices barred",
+    "quarantineEuicc": f"devices quarantine {_EID} --reason because",
+    "releaseEuicc": f"devices release {_EID} --reason because",
+    "addDenial": (
+        f"deny add --eid {_EID} --ein 89049032 --eum-key-id AA --fingerprint AA --serial 01 --issuer-key-id AA "
+        f"--reason because --expires-at {_AT}"
+    ),
+    "listDenials": "deny list --ended",
+    "liftDenial": f"deny lift {_ID} --reason because",
 }
 LEFT_OUT: Final[Mapping[str, str]] = {
     "cursor": "commands go from page to page by themselves, or say so when there is more",
@@ -125,6 +134,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "previewOrder.eid": "`eids` with one",
     "order.lines": "--file with an ICCID a line, which excludes --iccid",
     "previewOrder.lines": "see order.lines",
+    "getDenial": "`deny list` shows the same of each",
     "addSmdp.enabled": "one is added to be called; `smdps change --disable` stops that",
     "addEuiccs.on_error": "`devices import` takes good lines and reports bad ones",
 }
