@@ -98,14 +98,12 @@ _ADD_PACKAGE: Final = """
                           gate, not_before)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, now())
 """
-_ADD_MAILBOX: Final = """
-    INSERT INTO mailbox (bucket, eid, tenant, barred)
-    SELECT $1, $2, $3, e.quarantined_at IS NOT NULL
-      FROM euiccs e WHERE e.bucket = $1 AND e.eid = $2
-"""
+_ADD_MAILBOX: Final = "INSERT INTO mailbox (bucket, eid, tenant) VALUES ($1, $2, $3)"
 _PUT_OUT: Final = """
     UPDATE mailbox SET number = $3, operation = $4, counter = $5, sealed = $6, handed_at = $7, deliveries = $8,
-           highest_handed = $9
+           highest_handed = $9,
+           barred = EXISTS (SELECT 1 FROM euiccs e
+                             WHERE e.bucket = $1 AND e.eid = $2 AND e.quarantined_at IS NOT NULL)
      WHERE bucket = $1 AND eid = $2
 """
 _ADD_EVENT: Final = """
