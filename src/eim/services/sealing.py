@@ -15,7 +15,7 @@ from eim.domain.euicc import Association, Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TransactionId, format_eid, transaction_of
 from eim.domain.operation import SIGNED, Kind, Priority, State
-from eim.domain.step import DataRequest, refuse_unspoken
+from eim.domain.step import DataRequest, check_package, refuse_unspoken
 from eim.errors import EimError, KeyUnusable, NotInVersion, Unworkable
 from eim.protocol import esep, steps
 from eim.services import associating
@@ -30,6 +30,7 @@ from eim.store.work import Open
 
 _NOT_IN_VERSION: Final = "notInVersion"  # the reason of what the version of a card doesn't have
 _AUTOMATIC: Final = Renewal(automatic=True)
+_BY_CONTENT: Final = (EimError, ValueError, TypeError, LookupError, ArithmeticError)  # what a bad row may cause
 _FAULTS: Final = 5  # times in a row that an operation can't be sealed before it is parked
 _LATER_S: Final = 10.0  # seconds until the second try, twice as many until the third
 _RANDOM_OCTETS: Final = 14  # of an eimTransactionId; the first two of its 16 are the bucket
@@ -74,10 +75,11 @@ def plan(bucket: Bucket, eid: Eid, operations: Sequence[Open], ahead: int) -> Pl
 
 def _is_unspoken(operation: Open) -> bool:
     try:
+        check_package(operation.steps)
         refuse_unspoken(operation.steps, operation.speaks)
     except NotInVersion:
         return True
-    except (EimError, ValueError, TypeError) as error:
+    except _BY_CONTENT as error:
         raise _unworkable(operation, error) from error
     return False
 
@@ -241,7 +243,7 @@ def _sealed(allocated: Allocated, operations: Sequence[Open], signer: Signer) ->
             made = _package(allocated, operation, counter, signer) if signed else _data_request(allocated, operation)
         except KeyUnusable:
             raise  # no operation is to blame
-        except (EimError, ValueError, TypeError) as error:
+        except _BY_CONTENT as error:
             raise _unworkable(operation, error) from error
         rows.append(_row(allocated, operation, number, made))
     return rows
