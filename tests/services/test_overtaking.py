@@ -140,12 +140,17 @@ class _Walk:
         await self._rig.work()
         before, first = await self._row(_HEAD), await self._row(_ELIGIBLE)
         self._package = await self._rig.poll(self._card)
+        if self._package is None:  # what was in the way has been taken back
+            self._package = await self._rig.poll(self._card)
         after = await self._row(_HEAD)
         assert before is not None
         assert after is not None
-        if self._package is None or before["handed_at"] is not None:
+        if before["handed_at"] is not None:
             return
-        assert first is not None
+        if first is None:
+            assert self._package is None
+            return
+        assert self._package is not None, "what may go out does"
         assert after["operation"] == first["id"]
         if after["counter"] is not None:
             self.handed.append(after["counter"])

@@ -71,19 +71,22 @@ class Polls:
         asked = await self._record(bucket, eid, poll, look)
         if look.barred:
             return NO_PACKAGE  # as if nothing waited
-        if look.awaited:
-            await self._release(bucket, eid)
-        if asked or look.awaited or look.asked or (look.due and not look.ready):
+        free = look.awaited or look.stuck
+        if free:
+            await self._release(bucket, eid, look)
+        if asked or free or look.asked or (look.due and not look.ready):
             await self._waiters.wait(bucket, eid)
         elif not look.ready:
             return NO_PACKAGE
         return await self._take(bucket, eid)
 
-    async def _release(self, bucket: Bucket, eid: Eid) -> None:
-        """What waited for the card to call is due now."""
+    async def _release(self, bucket: Bucket, eid: Eid, look: Look) -> None:
+        """What waited for the card to call is due now; and a head that may not go out makes way for what may."""
         async with transaction(self._pool) as db:
             await associations.lock(db, bucket, eid)
             await dependents.heard(db, bucket, eid)
+            if look.stuck:
+                await mailbox.take_back_seals(db, bucket, eid)
             await requests.hint(db, bucket)
 
     async def _suspect(self, bucket: Bucket, eid: Eid, sign: Sign) -> None:

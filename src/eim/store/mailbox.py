@@ -11,6 +11,7 @@ from eim.domain.ids import Bucket, Eid
 from eim.store import Db
 
 # `due`: work exists that a worker can seal now, so a poll waits for it a moment instead of hearing "nothing".
+# `stuck`: the head was never handed out and may not go out now, and something sealed behind it may.
 _LOOK: Final = """
     SELECT e.speaks, e.plmn, m.handed_at IS NOT NULL AS out, m.barred,
            coalesce(e.traced_until > now() AND e.trace_left > 0, false) AS traced,
@@ -20,6 +21,11 @@ _LOOK: Final = """
                     WHERE r.bucket = $1 AND r.eid = $2 AND r.not_before <= now()) AS asked,
            EXISTS (SELECT 1 FROM operations h
                     WHERE h.bucket = $1 AND h.eid = $2 AND h.state = 'accepted' AND h.held = 'contact') AS awaited,
+           m.handed_at IS NULL
+               AND NOT (m.not_before <= now() AND (m.closes_at IS NULL OR m.closes_at > now()) AND g.open)
+               AND EXISTS (SELECT 1 FROM packages w JOIN gates wg ON wg.id = w.gate
+                            WHERE w.bucket = $1 AND w.eid = $2 AND w.state = 'waiting' AND wg.open
+                              AND w.not_before <= now() AND (w.closes_at IS NULL OR w.closes_at > now())) AS stuck,
            EXISTS (SELECT 1 FROM operations o JOIN gates og ON og.id = o.gate
                     WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'accepted' AND o.not_before <= now() AND og.open
                       AND o.held IS NULL AND (o.closes_at IS NULL OR o.closes_at > now())
@@ -148,6 +154,7 @@ class Look(msgspec.Struct, frozen=True):
     asked: bool  # a worker was asked for something that may change what goes out next
     due: bool
     awaited: bool  # an operation waits for the card to call
+    stuck: bool  # what waits behind the head may go out, and the head may not
     traced: bool  # an operator wants to see what it says and is told
     barred: bool = False  # nothing goes out to it
 
