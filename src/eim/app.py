@@ -13,7 +13,7 @@ from uuid import uuid4
 import structlog
 
 from eim import credentials, serving
-from eim.config import Config, Forward, OrderOf, UnknownEid
+from eim.config import Config, DoorKind, Forward, OrderOf, UnknownEid
 from eim.connectors.rsp import Es9Plus
 from eim.connectors.transport import CallRules, Transport
 from eim.connectors.webhooks import HttpSender, Outgoing
@@ -32,6 +32,7 @@ from eim.services.deliverer import Deliverer
 from eim.services.denials import DenialRounds
 from eim.services.esipa import Esipa
 from eim.services.forwarding import Forwarder, ForwardRules
+from eim.services.gathering import Gathering
 from eim.services.gauging import Gauging
 from eim.services.horizon import Horizon
 from eim.services.leasing import Leasing
@@ -49,12 +50,14 @@ from eim.store.identities import NewIdentity
 from eim.store.retention import Aging
 from eim.web.connections import Polled
 from eim.web.device import device_app
+from eim.web.door import Door, DoorRules
 from eim.web.endpoints import Limits
 from eim.web.esipa import EsipaEndpoint
 from eim.web.operator import Ports, operator_app, services_on
 from eim.web.rates import Rate
 
 _PATIENCE: Final = 30.0  # seconds that a role waits at its start for a database that is not there yet
+_LANES: Final = 2  # connections on which a device process asks for many polls at once
 _TRY_AGAIN: Final = 0.5  # seconds
 _DATABASE_AWAY: Final = "the database does not answer"
 _DRAINING: Final = "shutting down"
@@ -80,8 +83,15 @@ async def run_device(config: Config, listener: socket.socket, stop: asyncio.Even
     app = device_app(endpoint, _readiness(pool, stop))
     limits = serving.Limits(device.handshake_deadline, device.request_deadline, device.keep_alive)
     try:
-        served = serving.serve_app(app, listener, context, limits, stop)
-        await _beside(served, waiters.run, seen.run, seen.strangers.run, renewal.run)
+        others = (waiters.run, seen.run, seen.strangers.run, renewal.run)
+        if device.door is DoorKind.HYPERCORN:
+            await _beside(serving.serve_app(app, listener, context, limits, stop), *others)
+            return
+        gathering = Gathering(pool, polls, _LANES)
+        bounds = DoorRules(device.body_limit, device.request_deadline, device.keep_alive, device.connections)
+        door = Door(esipa, gathering, app, bounds)
+        served = serving.serve_door(door, listener, context, limits, stop)
+        await _beside(served, gathering.run, door.wheel.run, *others)
     finally:
         await _close(pool)
 

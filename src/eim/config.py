@@ -127,6 +127,11 @@ class Database(msgspec.Struct, frozen=True):
     ] = False
 
 
+class DoorKind(StrEnum):
+    OWN = "own"
+    HYPERCORN = "hypercorn"
+
+
 class Device(msgspec.Struct, frozen=True):
     """ESipa: the port that devices reach."""
 
@@ -166,6 +171,22 @@ class Device(msgspec.Struct, frozen=True):
     ] = 30.0
     handshake_deadline: Annotated[Seconds, Meta(description="Seconds that a TLS handshake may take.")] = 10.0
     keep_alive: Annotated[Seconds, Meta(description="Seconds that an idle connection is kept.")] = 60.0
+    door: Annotated[
+        DoorKind,
+        Meta(
+            description="Who speaks HTTP with devices: `own`, our listener made for polls, or `hypercorn`, the general "
+            "server, many times slower. Their answers are the same."
+        ),
+    ] = DoorKind.OWN
+    connections: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Connections that one process keeps; one more is closed. An idle one "
+            "takes about 40 KiB. Of the door `own` only.",
+        ),
+    ] = 50_000
     wait_for_seal: Annotated[
         float,
         Meta(ge=0, le=10, description="Seconds that a poll waits for work which is ordered but not signed yet."),

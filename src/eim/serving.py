@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import ssl
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 from hypercorn.asyncio import serve
@@ -15,6 +15,10 @@ from hypercorn.typing import Framework
 from starlette.applications import Starlette
 
 from eim.errors import BadConfiguration
+from eim.web.door import Door
+
+_BACKLOG: Final = 4096  # connections that wait to be accepted: a region that comes back calls at once
+_TLS_GOODBYE: Final = 2.0  # seconds for the end of a TLS session
 
 
 class PortInUse(BadConfiguration):
@@ -53,7 +57,7 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(1024)
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         fault = PortInUse if error.errno == errno.EADDRINUSE else BadConfiguration
@@ -81,6 +85,25 @@ async def serve_app(
     config.keep_alive_timeout = limits.keep_alive
     config.graceful_timeout = 5.0
     await serve(cast("Framework", app), config, shutdown_trigger=stop.wait)
+
+
+async def serve_door(
+    door: Door, listener: socket.socket, context: ssl.SSLContext, limits: Limits, stop: asyncio.Event
+) -> None:
+    """Serve our own door on `listener` until `stop`; requests under way are finished."""
+    server = await asyncio.get_running_loop().create_server(
+        door.connect,
+        sock=listener,
+        backlog=_BACKLOG,
+        ssl=context,
+        ssl_handshake_timeout=limits.handshake,
+        ssl_shutdown_timeout=_TLS_GOODBYE,
+    )
+    try:
+        await stop.wait()
+    finally:
+        server.close()
+        await door.drain()
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -51,7 +51,7 @@ class Polls:
         async with acquire(self._pool) as db:
             look = await mailbox.look(db, bucket, eid)
         if look is None:
-            return self._answer_stranger(eid, peer)
+            return self.answer_stranger(eid, peer)
         came_at = self._clock()
         self._seen.note(bucket, eid, came_at)
         if sign := self._seen.sources.suspicious(eid, peer, poll.plmn, time.monotonic()):
@@ -61,11 +61,16 @@ class Polls:
             await self._tracer.keep(bucket, eid, peer, Exchange(poll.raw, came_at, answer, self._clock()))
         return answer
 
-    def _answer_stranger(self, eid: Eid, peer: str) -> bytes:
+    def answer_stranger(self, eid: Eid, peer: str) -> bytes:
+        """The octets for an EID that nobody onboarded, which is counted."""
         if not eid_check_digits_hold(eid):
             return poll_error(_INVALID_EID)
         self._seen.strangers.note(eid, peer)
         return self._unknown
+
+    def note(self, bucket: Bucket, eid: Eid) -> None:
+        """One that surely found nothing was here."""
+        self._seen.note(bucket, eid, self._clock())
 
     async def _answer(self, bucket: Bucket, eid: Eid, poll: Poll, look: Look) -> bytes:
         asked = await self._record(bucket, eid, poll, look)

@@ -46,8 +46,12 @@ async def _refused(request: Request, error: Exception) -> Response:
     """What fails before dispatch (404, 405) carries X-Admin-Protocol all the same."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     kept = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    return PlainTextResponse(f"{status}\n", status_code=status, headers={**kept, **admin_protocol(request)})
+    return PlainTextResponse(f"{status}\n", status_code=status, headers={**kept, **_admin(request)})
 
 
 async def _failed(request: Request, _: Exception) -> Response:
-    return PlainTextResponse("internal error\n", status_code=500, headers=admin_protocol(request))
+    return PlainTextResponse("internal error\n", status_code=500, headers=_admin(request))
+
+
+def _admin(request: Request) -> dict[str, str]:
+    return {"X-Admin-Protocol": admin_protocol(request.headers.get("x-admin-protocol", ""))}

@@ -1,22 +1,27 @@
-"""ESipa over HTTPS, ASN.1 binding (SGP.32 sections 6.1, 6.3). Receive, serve, send."""
+"""ESipa over HTTPS, ASN.1 binding (SGP.32 sections 6.1, 6.3): what an HTTP request means and how it is answered.
+
+One place for both servers: `EsipaEndpoint` puts it behind Starlette, `web/door.py` behind our own listener.
+"""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
+import msgspec
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from eim.errors import EimError, Flooded, Malformed, Unavailable
-from eim.protocol.esipa import receive
+from eim.protocol.esipa import Received, receive
 from eim.services.esipa import Esipa, polled_eid
 from eim.services.whose import Source
 from eim.web.body import BodyTooLarge, BodyUnfinished, read_at_most
 from eim.web.connections import Polled
 
 PATH: Final = "/gsma/rsp2/asn1"
-_MEDIA_TYPE: Final = "application/x-gsma-rsp-asn1"
-_ADMIN_PROTOCOL: Final = "gsma/rsp/v2.1.0"
+MEDIA_TYPE: Final = "application/x-gsma-rsp-asn1"
+ADMIN_PROTOCOL: Final = "gsma/rsp/v2.1.0"
 _WELL_FORMED: Final = re.compile(r"gsma/rsp/v\d{1,3}\.\d{1,3}\.\d{1,3}")
 _RETRY_AFTER: Final = "30"  # seconds
 _AFTER_FLOOD: Final = "3600"
@@ -24,8 +29,17 @@ _AFTER_FLOOD: Final = "3600"
 _log = structlog.get_logger()
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What goes back. `media_type` is None where there is no body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+    media_type: str | None = None
+
+
 class EsipaEndpoint:
-    """POST /gsma/rsp2/asn1, for every function of ESipa."""
+    """POST /gsma/rsp2/asn1, for every function of ESipa, behind Starlette."""
 
     def __init__(self, esipa: Esipa, polled: Polled, body_limit: int, deadline: float) -> None:
         self._esipa = esipa
@@ -35,70 +49,81 @@ class EsipaEndpoint:
 
     async def post(self, request: Request) -> Response:
         """One message. The answer leaves after the commit that remembers it."""
+        admin = admin_protocol(request.headers.get("x-admin-protocol", ""))
+        answer = await self._answer(request, admin)
+        return Response(answer.body, answer.status, dict(answer.headers), media_type=answer.media_type)
+
+    async def _answer(self, request: Request, admin: str) -> Answer:
+        if not is_asn1(request.headers.get("content-type", MEDIA_TYPE)):
+            return wrong_media_type(admin)
         try:
-            return await self._answer(request)
+            received = read(await read_at_most(request, self._body_limit, self._deadline))
+            if (eid := polled_eid(received)) is not None:
+                self._polled.note(request, eid)
+            peer = request.client.host if request.client else "unknown"
+            return await answer_to(self._esipa, received, Source(peer, self._polled.last(request)), admin)
         except EimError as error:
-            return _refusal(request, error)
-
-    async def _answer(self, request: Request) -> Response:
-        if not _is_asn1(request):
-            return _plain(request, 415, f"send ESipa messages as {_MEDIA_TYPE}")
-        body = await read_at_most(request, self._body_limit, self._deadline)
-        if body.startswith(b"{"):  # the JSON binding's message under this one's media type
-            return _plain(request, 415, f"this path takes {_MEDIA_TYPE}, which begins with no brace")
-        received = receive(body)
-        if (eid := polled_eid(received)) is not None:
-            self._polled.note(request, eid)
-        answer = await self._esipa.answer(received, _source(request, self._polled))
-        if answer is None:  # HandleNotification: stored, nothing to say
-            return Response(status_code=204, headers=admin_protocol(request))
-        return Response(answer, media_type=_MEDIA_TYPE, headers=admin_protocol(request))
+            return refusal(error, admin)
 
 
-def admin_protocol(request: Request) -> dict[str, str]:
+def read(body: bytes) -> Received:
+    """The message in a body. Raises Malformed; a body of the JSON binding raises JsonBody."""
+    if body.startswith(b"{"):
+        raise JsonBody(f"this path takes {MEDIA_TYPE}, which begins with no brace")
+    return receive(body)
+
+
+class JsonBody(Malformed):
+    """The JSON binding's message under this one's media type: 415."""
+
+    code = "json-body"
+
+
+async def answer_to(esipa: Esipa, received: Received, source: Source, admin: str) -> Answer:
+    """What the eIM says to one message; it may be sent, for all is committed. Raises EimError."""
+    answer = await esipa.answer(received, source)
+    if answer is None:  # HandleNotification: stored, nothing to say
+        return Answer(204, {"X-Admin-Protocol": admin})
+    return Answer(200, {"X-Admin-Protocol": admin}, answer, MEDIA_TYPE)
+
+
+def admin_protocol(asked: str) -> str:
     """The X-Admin-Protocol to answer with: what was asked when it is well formed, v2.1.0 otherwise."""
-    asked = request.headers.get("x-admin-protocol", "").strip()
-    return {"X-Admin-Protocol": asked if _WELL_FORMED.fullmatch(asked) else _ADMIN_PROTOCOL}
+    asked = asked.strip()
+    return asked if _WELL_FORMED.fullmatch(asked) else ADMIN_PROTOCOL
 
 
-def _is_asn1(request: Request) -> bool:
+def is_asn1(content_type: str) -> bool:
     """Parameters and case don't matter, and old peers leave the type out; what is clearly something else does."""
-    media_type = request.headers.get("content-type", _MEDIA_TYPE).split(";")[0].strip().lower()
-    return media_type == _MEDIA_TYPE
+    return content_type.split(";", maxsplit=1)[0].strip().lower() == MEDIA_TYPE
 
 
-def _source(request: Request, polled: Polled) -> Source:
-    peer = f"{request.client.host}" if request.client else "unknown"
-    return Source(peer, polled.last(request))
+def wrong_media_type(admin: str) -> Answer:
+    return plain(415, f"send ESipa messages as {MEDIA_TYPE}", admin)
 
 
-def _refusal(request: Request, error: EimError) -> Response:
+def refusal(error: EimError, admin: str) -> Answer:
+    """What `error` looks like to a device. Raises it when it is a fault of ours."""
     match error:
         case Unavailable():
             _log.warning("esipa.unavailable", code=error.code)
-            response = _plain(request, 503, "try again later")
-            response.headers["Retry-After"] = _RETRY_AFTER
-            return response
+            return plain(503, "try again later", admin, {"Retry-After": _RETRY_AFTER})
         case Flooded():  # not stored, so not acknowledged: the IPA keeps it
-            response = _plain(request, 429, "too much came for this device within an hour")
-            response.headers["Retry-After"] = _AFTER_FLOOD
-            return response
-        case BodyTooLarge():
-            return _closing(_plain(request, 413, "the message is too large"))
+            return plain(429, "too much came for this device within an hour", admin, {"Retry-After": _AFTER_FLOOD})
+        case BodyTooLarge():  # what is left of the body is not read: the connection can't be used again
+            return plain(413, "the message is too large", admin, {"Connection": "close"})
         case BodyUnfinished():
-            return _closing(_plain(request, 408, "the message was not complete in time"))
+            return plain(408, "the message was not complete in time", admin, {"Connection": "close"})
+        case JsonBody():
+            return plain(415, str(error), admin)
         case Malformed():
             _log.info("esipa.malformed", why=str(error))
-            return _plain(request, 400, "this is no ESipa message")
+            return plain(400, "this is no ESipa message", admin)
         case _:
             raise error
 
 
-def _plain(request: Request, status: int, text: str) -> Response:
-    return Response(text + "\n", status_code=status, media_type="text/plain", headers=admin_protocol(request))
-
-
-def _closing(response: Response) -> Response:
-    """What is left of the body is not read: the connection can't be used again."""
-    response.headers["Connection"] = "close"
-    return response
+def plain(status: int, text: str, admin: str, more: Mapping[str, str] | None = None) -> Answer:
+    """An answer of one line of text."""
+    headers = {"X-Admin-Protocol": admin, **(more or {})}
+    return Answer(status, headers, f"{text}\n".encode(), "text/plain; charset=utf-8")

@@ -1,0 +1,302 @@
+"""The door of the device role: ESipa on an asyncio Protocol, without a framework in between.
+
+It answers POST /gsma/rsp2/asn1 itself, by the functions that the Starlette route uses, and hands everything else to the
+device app. The requests of a connection are answered one at a time, in the order they came; what waits is bounded in
+number and octets, and so is the time for each part.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from email.utils import formatdate
+from math import inf
+from typing import Final
+
+import msgspec
+import structlog
+from starlette.types import ASGIApp
+
+from eim.domain.ids import Eid
+from eim.errors import EimError, Malformed
+from eim.protocol.esipa import Poll, Received
+from eim.services.esipa import Esipa, polled_eid
+from eim.services.gathering import Gathering
+from eim.services.whose import Source
+from eim.web import esipa as binding
+from eim.web.bridge import Asked, run_app
+from eim.web.esipa import MEDIA_TYPE, PATH, Answer, plain
+from eim.web.reading import Head, Reader, Request
+from eim.web.wheel import Wheel
+
+_MOST_WAITING: Final = 16  # requests of one connection behind the one under way; beyond that, its octets wait unread
+_PATH: Final = PATH.encode()
+_MEDIA_TYPE: Final = MEDIA_TYPE.encode()
+_DRAIN: Final = 5.0  # seconds for requests under way when the process ends
+_CLOSE: Final = b"Connection: close\r\n"
+
+_log = structlog.get_logger()
+
+
+class DoorRules(msgspec.Struct, frozen=True):
+    """The bounds: octets, seconds, and how many connections one process keeps."""
+
+    body_limit: int
+    request: float  # for a whole request to come in, from its first octet, and for its answer to be read
+    keep_alive: float  # between two requests
+    connections: int  # one more is closed at once
+
+
+class Door:
+    """Guards what the connections of one process share."""
+
+    def __init__(self, esipa: Esipa, gathering: Gathering, app: ASGIApp, rules: DoorRules) -> None:
+        self.esipa = esipa
+        self.gathering = gathering
+        self.app = app
+        self.rules = rules
+        self.wheel = Wheel()
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._second = 0
+        self._date = b""
+
+    def connect(self) -> "Connection":
+        """The protocol of a new connection."""
+        return Connection(self)
+
+    def spawn(self, deed: Coroutine[object, object, None]) -> None:
+        """Run `deed` beside everything else; it handles its own errors."""
+        task = asyncio.get_running_loop().create_task(deed)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def write(self, status: int, headers: Iterable[tuple[bytes, bytes]], end: bytes) -> bytes:
+        """An answer's octets up to its body, as Hypercorn would write them; `end` follows the Date."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._date = second, formatdate(second, usegmt=True).encode()
+        lines = [b"HTTP/1.1 %d \r\n" % status]
+        lines += [b"%b: %b\r\n" % each for each in headers]
+        return b"%bdate: %b\r\n%b\r\n" % (b"".join(lines), self._date, end)
+
+    async def drain(self) -> None:
+        """Finish what is under way; connections that wait for their next request end now."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.end_when_idle()
+        until = time.monotonic() + _DRAIN
+        while self.connections and time.monotonic() < until:  # noqa: ASYNC110 - each ends by itself
+            await asyncio.sleep(0.02)
+        for connection in list(self.connections):
+            connection.expire()
+
+
+class Connection(asyncio.Protocol):
+    """Guards one connection: what came of it and is not answered yet."""
+
+    __slots__ = ("_busy", "_door", "_full", "_last", "_paused", "_reader", "_transport", "_waiting", "deadline", "peer",
+                 "polled", "slot")  # fmt: skip
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._reader = Reader(self._take, self._go_on_sending, door.rules.body_limit)
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[Request] = deque()
+        self._busy = False  # a request is being answered
+        self._last = False  # nothing more is read or answered after this one
+        self._paused = False  # the peer does not read what we wrote
+        self._full = False  # we don't read what the peer wrote
+        self.polled: Eid | None = None  # the EID that last polled on this connection: an untrusted hint
+        self.peer = "unknown"
+        self.deadline = inf
+        self.slot = 0
+
+    # --- What asyncio calls -----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment] # of uvloop, which has no common class with asyncio's
+        name = transport.get_extra_info("peername")
+        self.peer = str(name[0]) if name else "unknown"
+        if self._door.draining or len(self._door.connections) >= self._door.rules.connections:
+            self.expire()
+            return
+        self._door.connections.add(self)
+        self.deadline = time.monotonic() + self._door.rules.keep_alive
+        self._door.wheel.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._waiting.clear()
+        self._door.wheel.remove(self)
+        self._door.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        was_reading = self._reader.reading
+        self._reader.feed(data)
+        if self._reader.reading and not was_reading:
+            self.deadline = time.monotonic() + self._door.rules.request
+        if len(self._waiting) > _MOST_WAITING and self._transport is not None and not self._full:
+            self._full = True
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self.deadline = time.monotonic() + self._door.rules.request
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._rest()
+        self._next()
+
+    def eof_received(self) -> bool:
+        """The peer says no more; what it asked is still answered."""
+        if self._busy or self._waiting:
+            self._last = True
+            return True
+        return False
+
+    # --- Deadlines --------------------------------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """Somebody was too slow, or the process ends. Who sent half a request is told; who doesn't read is cut off."""
+        if self._transport is None:
+            return
+        if self._reader.reading and not self._paused and not self._last:
+            head, self._last = Head(), True
+            self._send(head, plain(408, "the message was not complete in time", _admin(head)))
+        else:
+            self._transport.abort()
+
+    def end_when_idle(self) -> None:
+        """The process ends: a request that has begun to come is still answered."""
+        if not self._busy and not self._waiting and not self._reader.reading:
+            self._close()
+
+    def _rest(self) -> None:
+        """What the peer does next has a deadline of its own."""
+        rules = self._door.rules
+        self.deadline = time.monotonic() + (rules.request if self._reader.reading or self._paused else rules.keep_alive)
+
+    # --- Requests ---------------------------------------------------------------------------------------------------
+
+    def _take(self, request: Request) -> None:
+        self._waiting.append(request)
+        self._next()
+
+    def _go_on_sending(self) -> None:
+        if self._transport is not None and not self._busy:
+            self._transport.write(b"HTTP/1.1 100 \r\n\r\n")
+
+    def _next(self) -> None:
+        """Answer what waits first, when nothing else is under way."""
+        if self._busy or self._paused or self._last or not self._waiting:
+            return
+        request = self._waiting.popleft()
+        self._busy = True
+        self.deadline = inf  # it is our turn now; the database has deadlines of its own
+        if request.fault is not None:
+            self._last = True
+            fault = request.fault
+            self._send(request.head, plain(fault.status, fault.text, _admin(request.head)))
+        elif request.head.target == _PATH and request.head.method == "POST":
+            self._esipa(request)
+        else:
+            self._door.spawn(self._hand_over(request))
+
+    def _esipa(self, request: Request) -> None:
+        head = request.head
+        if head.content_type not in (_MEDIA_TYPE, None) and not binding.is_asn1(head.content_type.decode("latin-1")):
+            self._send(head, binding.wrong_media_type(_admin(head)))
+            return
+        try:
+            received = binding.read(request.body)
+        except Malformed as error:
+            self._send(head, binding.refusal(error, _admin(head)))
+            return
+        if (eid := polled_eid(received)) is not None:
+            self.polled = eid
+        if isinstance(received, Poll):
+            self._poll(head, received)
+        else:
+            self._door.spawn(self._answer(head, received))
+
+    def _poll(self, head: Head, poll: Poll) -> None:
+        def respond(found: bytes | EimError | None) -> None:
+            if isinstance(found, bytes):
+                self._send(head, Answer(200, {"X-Admin-Protocol": _admin(head)}, found, MEDIA_TYPE))
+            elif found is None:
+                self._door.spawn(self._answer(head, poll))
+            else:
+                self._send(head, _refusal(found, _admin(head)))
+
+        self._door.gathering.ask(poll, self.peer, respond)
+
+    async def _answer(self, head: Head, received: Received) -> None:
+        admin = _admin(head)
+        try:
+            answer = await binding.answer_to(self._door.esipa, received, Source(self.peer, self.polled), admin)
+        except EimError as error:
+            answer = _refusal(error, admin)
+        except Exception:  # noqa: BLE001 - one message's fault is not the others'
+            _log.exception("esipa.failed")
+            answer = plain(500, "internal error", admin)
+        self._send(head, answer)
+
+    async def _hand_over(self, request: Request) -> None:
+        head = request.head
+        try:
+            answered = await run_app(
+                self._door.app, Asked(head.method, head.target, head.headers, request.body, self.peer)
+            )
+            self._put(head, answered.status, answered.headers, answered.body)
+        except Exception:  # noqa: BLE001 - one request's fault is not the others'
+            _log.exception("door.failed")
+            self._send(head, plain(500, "internal error", _admin(head)))
+
+    # --- Answers ----------------------------------------------------------------------------------------------------
+
+    def _send(self, head: Head, answer: Answer) -> None:
+        headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
+        if answer.media_type is not None:
+            headers.append((b"content-length", b"%d" % len(answer.body)))
+            headers.append((b"content-type", answer.media_type.encode()))
+        self._put(head, answer.status, headers, answer.body)
+
+    def _put(self, head: Head, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self._busy = False
+        if self._transport is None:
+            return
+        kept = [each for each in headers if each[0] != b"connection"]
+        last = self._last or not head.keep_alive or self._door.draining or len(kept) < len(headers)
+        octets = self._door.write(status, kept, _CLOSE if last else b"")
+        self._transport.write(octets if head.method == "HEAD" else octets + body)
+        if last:
+            self._close()
+            return
+        self._rest()
+        if self._full and len(self._waiting) <= _MOST_WAITING // 2:
+            self._full = False
+            self._transport.resume_reading()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _close(self) -> None:
+        self._last = True
+        self.deadline = time.monotonic() + self._door.rules.request
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _admin(head: Head) -> str:
+    return binding.admin_protocol(head.admin.decode("latin-1")) if head.admin else binding.ADMIN_PROTOCOL
+
+
+def _refusal(error: EimError, admin: str) -> Answer:
+    """What `error` looks like to a device; a fault of ours is logged and looks like one."""
+    try:
+        return binding.refusal(error, admin)
+    except EimError:
+        _log.exception("esipa.failed")
+        return plain(500, "internal error", admin)
