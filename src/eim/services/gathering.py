@@ -84,7 +84,7 @@ class Gathering:
     def _answer(self, asked: _Asked, found: Found) -> None:
         match found:
             case Found.NOTHING:
-                self._polls.note(asked.bucket, asked.eid)
+                self._polls.note(asked.bucket, asked.poll, asked.peer)
                 asked.respond(NO_PACKAGE)
             case Found.NOBODY:
                 asked.respond(self._polls.answer_stranger(asked.eid, asked.peer))

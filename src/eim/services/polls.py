@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import Final
 
 import anyio
+import structlog
 
 from eim.domain.ids import Bucket, Eid, bucket_of, eid_check_digits_hold
 from eim.domain.suspicion import SuspicionRules
-from eim.errors import DatabaseUnavailable
+from eim.errors import DatabaseUnavailable, Unavailable
 from eim.protocol.esipa import NO_PACKAGE, Poll, package_answer, poll_error
 from eim.services import barring, reports
+from eim.services.again import again
 from eim.services.ports import Clock
 from eim.services.sources import Sign, Sources
 from eim.services.strangers import Strangers
@@ -29,6 +31,8 @@ _FLUSH_EVERY: Final = 2.0  # seconds of last-seen times that a crash may lose
 _FLUSH_AT_MOST: Final = 5_000
 _RULES: Final = SuspicionRules()
 
+_log = structlog.get_logger()
+
 
 class Polls:
     """Answers GetEimPackage."""
@@ -39,6 +43,7 @@ class Polls:
         self._seen = seen
         self._tracer = Tracer(pool)
         self._clock = clock
+        self._asides: set[asyncio.Task[None]] = set()
         self._unknown = unknown  # the answer for an EID that nobody onboarded
 
     async def answer(self, poll: Poll, peer: str) -> bytes:
@@ -68,9 +73,20 @@ class Polls:
         self._seen.strangers.note(eid, peer)
         return self._unknown
 
-    def note(self, bucket: Bucket, eid: Eid) -> None:
-        """One that surely found nothing was here."""
+    def note(self, bucket: Bucket, poll: Poll, peer: str) -> None:
+        """One that surely finds nothing was here; what is suspicious about it is written down beside."""
+        eid = Eid(poll.eid)
         self._seen.note(bucket, eid, self._clock())
+        if sign := self._seen.sources.suspicious(eid, peer, poll.plmn, time.monotonic()):
+            task = asyncio.get_running_loop().create_task(self._suspect_aside(bucket, eid, sign))
+            self._asides.add(task)
+            task.add_done_callback(self._asides.discard)
+
+    async def _suspect_aside(self, bucket: Bucket, eid: Eid, sign: Sign) -> None:
+        try:
+            await again(lambda: self._suspect(bucket, eid, sign))
+        except Unavailable as error:  # its sources go on alternating, so the next sign comes soon
+            _log.warning("poll.sign_lost", code=error.code)
 
     async def _answer(self, bucket: Bucket, eid: Eid, poll: Poll, look: Look) -> bytes:
         asked = await self._record(bucket, eid, poll, look)
