@@ -2,7 +2,7 @@
 """ECDSA on P-256 and brainpoolP256r1 by the libcrypto that this process has loaded already, in batches, without the GIL.
 
 No header and no link step: the functions are looked up by name when the module is imported, first in the libcrypto
-that Python's own ssl module brought, then in the system's. Where there is none, or one without a function that is
+that is in the process already (Python's hashlib and ssl bring theirs), then in the system's. Where there is none, or one without a function that is
 needed, `available()` is False and whoever asks takes another provider. Nothing here is kept between two calls but the
 two groups, which are never changed, and the signing keys that a caller holds.
 """
@@ -102,7 +102,6 @@ cdef str bound_to = ""
 cdef str bind():
     """Bind the first libcrypto that has all functions and both curves; its path, empty when there is none."""
     cdef bytes path
-    __import__("_hashlib")  # brings the interpreter's libcrypto into the process, if it has one
     for path in candidates():
         if eim_bind(path):
             groups[0] = eim_crypto.group_new(NID_P256)
@@ -127,10 +126,7 @@ cdef list candidates():
     return [*found, b"libcrypto.so.3", b"libcrypto.so.1.1"]
 
 
-try:
-    bound_to = bind()
-except ImportError:  # an interpreter without OpenSSL
-    bound_to = ""
+bound_to = bind()
 
 
 def available():
