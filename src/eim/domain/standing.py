@@ -45,6 +45,8 @@ _DOUBTS: Final[Mapping[str, str]] = {
     "expired": "its time ran out when the card had it already, so the card may have executed it",
     "replay": "the card says that it knows this package: it was executed, and its result was lost on the way",
     "unsigned": "an error came that anybody could have sent, so it is not known what the card did",
+    "quarantined": "it was out when the card was put in quarantine; it is found out when the card is released",
+    "denied": "it was out when the card was denied; it is found out when the denial is lifted",
     "unverified": "its result came, but can't be verified before the card's certificate is known",
 }
 
