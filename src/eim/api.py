@@ -7,20 +7,20 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-_NO_NUL = r"^[^\x00]*$"
+from eim import api_steps
+
+_NO_NUL = api_steps.NO_NUL
 
 EidText: TypeAlias = Annotated[str, Meta(max_length=64, pattern=_NO_NUL, description="the 32 digits of the EID")]
-IccidText: TypeAlias = Annotated[str, Meta(max_length=32, pattern=_NO_NUL, description="18 to 20 digits")]
+IccidText: TypeAlias = api_steps.IccidText
 Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NO_NUL)]
 Tag: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_NUL)]
 Group: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_NUL, description="it belongs to one")]
 TimeZone: TypeAlias = Annotated[
     str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", description="as Europe/Berlin (IANA)")
 ]
-Provider: TypeAlias = Annotated[
-    str, Meta(min_length=1, max_length=64, pattern=_NO_NUL, description="a profile's service provider name")
-]
-EimIdText: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128, pattern=_NO_NUL)]
+Provider: TypeAlias = api_steps.Provider
+EimIdText: TypeAlias = api_steps.EimIdText
 Certificate: TypeAlias = Annotated[
     str, Meta(max_length=16_384, pattern=_NO_NUL, description="PEM, or the DER in base64")
 ]
@@ -203,8 +203,19 @@ class BarView(Struct, frozen=True):
     denied_by: UUID | None  # the denial it fell under
 
 
+class EimView(Struct, frozen=True):
+    """An eIM that the card obeys."""
+
+    eim_id: str
+    id_type: Literal["oid", "fqdn", "proprietary"] | None  # null: the card did not say
+
+
 class EuiccView(Tagged, frozen=True):
-    """Everything known of one eUICC. The ETag is of what an operator writes on it."""
+    """Everything known of one eUICC. The ETag is of what an operator writes on it.
+
+    `settings`: defaultSmdpAddress, immediateEnable and rat as the card's results last told them; `eims`: what it obeys,
+    null while it did not list them.
+    """
 
     euicc: EuiccEntry
     association: AssociationView
@@ -217,6 +228,9 @@ class EuiccView(Tagged, frozen=True):
     ecall_since: datetime | None = None  # in an emergency call
     reset_at: datetime | None = None  # a memory reset was reported, and the card signed nothing since
     device: Mapping[str, str] = {}  # type allocation code and IMEI, as the agent gave their octets
+    settings: Mapping[str, object] = {}
+    eims: tuple[EimView, ...] | None = None
+    eims_at: datetime | None = None
 
 
 class ProfileView(Struct, frozen=True):
@@ -232,6 +246,8 @@ class ProfileView(Struct, frozen=True):
     isdp_aid: str | None
     fallback: bool
     changed_at: datetime
+    fallback_allowed: bool | None = None  # null: the card did not say
+    pprs: tuple[str, ...] | None = None  # its policy rules; null: the card was not asked
 
 
 class EventView(Struct, frozen=True):
@@ -320,11 +336,7 @@ class ProfileQuery(Request, frozen=True):
     iccid: IccidText
 
 
-class ProfileChoice(Request, frozen=True):
-    """Which profile is meant on every card: by its ICCID, or as the one of a service provider."""
-
-    iccid: IccidText | None = None
-    service_provider: Provider | None = None
+ProfileChoice: TypeAlias = api_steps.ProfileChoice
 
 
 class OrderLine(Request, frozen=True):
@@ -333,9 +345,14 @@ class OrderLine(Request, frozen=True):
 
 
 class NewOrder(Request, frozen=True):
-    """An operation for one eUICC or for many. Exactly one of `eid`, `eids`, `lines`, `all` says for which."""
+    """An operation for one eUICC or for many. Exactly one of `eid`, `eids`, `lines`, `all` says for which.
 
-    operation: KindName
+    Either `operation` says what is asked, where its name and a profile say all (`check`: whatever the card tells, three
+    operations), or `steps` do: of one package, about profiles or about eIMs, never about both.
+    """
+
+    operation: KindName | None = None
+    steps: api_steps.PackageSteps | None = None
     eid: EidText | None = None
     eids: Annotated[tuple[EidText, ...], Meta(min_length=1, max_length=100_000)] | None = None
     lines: Annotated[tuple[OrderLine, ...], Meta(min_length=1, max_length=100_000)] | None = None
@@ -360,7 +377,8 @@ class NewOrder(Request, frozen=True):
 class ChainStep(Request, frozen=True):
     """One step of a chain. It goes out after the success of the step before it, and after `after_event` since then."""
 
-    operation: KindName
+    operation: KindName | None = None
+    steps: api_steps.PackageSteps | None = None
     profile: ProfileChoice | None = None
     rollback: bool | None = None
     after_event: AfterEvent | None = None
@@ -418,7 +436,18 @@ class OrderPreview(Struct, frozen=True):
     confirm: int | None
 
 
+class MeaningView(Struct, frozen=True):
+    """What a reason means, who has to act, and what to do."""
+
+    means: str
+    owner: str
+    next_step: str
+
+
 class OperationView(Struct, frozen=True):
+    """An operation. `steps`: what it asks of the card, as it was resolved for this card; `outcome.steps`: how each
+    ended; `meanings`: what the reasons in the outcome mean."""
+
     id: UUID
     eid: str
     order: UUID | None
@@ -445,6 +474,8 @@ class OperationView(Struct, frozen=True):
     parked: str | None = None  # why it could not be prepared
     means: str = ""  # how it stands, in a sentence
     next_step: str = ""  # what to do about it
+    steps: tuple[Mapping[str, object], ...] = ()
+    meanings: Mapping[str, MeaningView] = {}
 
 
 class OperationPage(Struct, frozen=True):

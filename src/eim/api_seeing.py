@@ -55,6 +55,7 @@ class TimelineEntry(Struct, frozen=True):
     data: Mapping[str, object]
     meaning: str | None
     next_step: str | None
+    owner: str | None = None  # who has to act
 
 
 class Visits(Struct, frozen=True):

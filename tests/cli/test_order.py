@@ -4,8 +4,11 @@ import asyncio
 import json
 from pathlib import Path
 
+from eim.asn1 import sgp32
+from eim.asn1.sgp32 import AddInitialEimRequest
 from tests.cli.conftest import Eim
 from tests.database import Database
+from tests.domain.steps import CONFIG
 from tests.operator_side import A, B, eid_text, give_profiles, onboard
 
 
@@ -104,3 +107,37 @@ async def test_tokens_are_made_listed_and_revoked(eim: Eim) -> None:
     ident = next(token["id"] for token in tokens if token["name"] == "script")
     assert (await eim("token", "revoke", ident)).exit_code == 0
     assert (await eim("devices", "list", "--token", made)).exit_code == 1
+
+
+async def test_every_step_has_its_own_words(eim: Eim, database: Database, tmp_path: Path) -> None:
+    await onboard(database, [1])
+    await give_profiles(database, 1)
+    config = tmp_path / "eim.der"
+    config.write_bytes(sgp32.encode(CONFIG))
+    as_json, as_text = tmp_path / "eim.json", tmp_path / "eim.hex"
+    as_json.write_text(json.dumps({"configuration": sgp32.encode(CONFIG).hex()}), encoding="ascii")
+    as_text.write_text(sgp32.encode(AddInitialEimRequest((CONFIG,))).hex(), encoding="ascii")
+    steps = tmp_path / "steps.json"
+    steps.write_text('[{"step": "getRAT"}, {"step": "listProfileInfo"}]', encoding="ascii")
+    for words, kind in (
+        (("rules",), "getRAT"),
+        (("list-profiles", "--class", "operational", "--tags", "5A,9F70"), "listProfileInfo"),
+        (("data", "--what", "associationToken", "--what", "deviceInfo"), "ipaEuiccDataRequest"),
+        (("set-fallback", "--iccid", B), "setFallbackAttribute"),
+        (("unset-fallback",), "unsetFallbackAttribute"),
+        (("immediate-enable", "--on", "--smdp-address", "smdp.example.com"), "configureImmediateEnable"),
+        (("default-smdp", "smdp.example.com"), "setDefaultDpAddress"),
+        (("list-eims",), "listEim"),
+        (("add-eim", "--configuration", str(config)), "addEim"),
+        (("update-eim", "--configuration", str(as_json)), "updateEim"),
+        (("update-eim", "--configuration", str(as_text)), "updateEim"),
+        (("delete-eim", "other.example.com"), "deleteEim"),
+        (("package", str(steps)), "package"),
+    ):
+        done = await eim("order", *words, "--eid", eid_text(1), "--json")
+        assert done.exit_code == 0, (words, done.output)
+        shown = await eim("operations", "show", json.loads(done.output)["operations"][0]["operation"], "--json")
+        assert json.loads(shown.output)["operation"] == kind
+    assert json.loads((await eim("order", "check", "--all", "--json")).output)["accepted"] == 3
+    for wrong in (("data", "--what", "all"), ("package", str(config)), ("add-eim", "--configuration", str(steps))):
+        assert (await eim("order", *wrong, "--eid", eid_text(1))).exit_code != 0

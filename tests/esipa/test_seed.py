@@ -145,8 +145,6 @@ async def test_a_package_of_no_identity_of_ours_is_refused(database: Database) -
         (Out(PACKAGE[:-1]), "no package"),
         (Out(bytes.fromhex("BF4F03020101")), "no package|is no package"),
         (Out(numbered(55, "response")), "BF54 is no package"),
-        (Out(numbered(17, "response")), "say which one"),
-        (Out(numbered(9, "response")), "say which one"),
         (Out(numbered(9, "response"), Kind.ENABLE), "needs an ICCID"),
         (Out(PACKAGE, Kind.DATA_REQUEST), "is no ipaEuiccDataRequest"),
         (Out(numbered(3, "response"), Kind.ENABLE), "no package for this operation"),

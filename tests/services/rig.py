@@ -11,7 +11,6 @@ from eim.asn1.sgp32 import (
     decode,
     encode,
 )
-from eim.domain.euicc import Speaks
 from eim.domain.ids import DEFAULT_TENANT, Eid, IdentityId, bucket_of, format_eid
 from eim.domain.operation import Kind
 from eim.keys.files import Signer, generate
@@ -100,7 +99,7 @@ class Rig:
     async def poll(self, card: VirtualEuicc) -> bytes | None:
         """What the eIM hands out: the inner TLV, None for "nothing"."""
         await self.work()
-        answer = await self.send(messages.poll(card.eid, Speaks.V1_2, None, None))
+        answer = await self.send(messages.poll(card.eid, card.switches.speaks, None, None))
         assert answer is not None
         return None if answer == NO_PACKAGE else inner(answer)
 
@@ -111,7 +110,7 @@ class Rig:
         return card.load_euicc_package(package)
 
     def wrap(self, card: VirtualEuicc, result: bytes) -> bytes:
-        return messages.provide(result, card.eid, Speaks.V1_2, Naming.NAMED, Carrier.PROVIDE)
+        return messages.provide(result, card.eid, card.switches.speaks, Naming.NAMED, Carrier.PROVIDE)
 
     async def visit(self, card: VirtualEuicc) -> int:
         """One visit: poll and execute until there is nothing more; how many packages that were."""

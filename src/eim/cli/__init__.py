@@ -28,7 +28,7 @@ _COMMANDS = {
     "migrate": "eim.cli.serve:migrate",
     "notifications": "eim.cli.notifications:notifications",
     "operations": "eim.cli.operations:operations",
-    "order": "eim.cli.order:order",
+    "order": "eim.cli.order_steps:order",
     "orders": "eim.cli.order:orders",
     "purge": "eim.cli.purge:purge",
     "remove": "eim.cli.remove:remove",

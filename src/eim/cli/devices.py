@@ -207,7 +207,8 @@ def _shown(shown: Shown) -> Table:
         ("In its mailbox", f"{head.operation}, given {head.deliveries} times" if head else None),
         ("Notifications", ", ".join(f"{many} {state}" for state, many in shown.euicc.notifications.items()) or None),
     ]
-    rows += [("Profile", f"{p.iccid} {p.state} {p.service_provider or ''}") for p in shown.profiles]
+    rows += _told(shown.euicc)
+    rows += [("Profile", _profile(p)) for p in shown.profiles]
     rows += [("Operation", _stands(operation)) for operation in shown.operations]
     rows += [("Event", _happened(event)) for event in shown.events]
     return table(("", ""), rows)
@@ -244,8 +245,37 @@ def _state(euicc: api.EuiccView) -> list[tuple[object, object]]:
     return [row for row in rows if row[1] is not None]
 
 
+def _told(euicc: api.EuiccView) -> list[tuple[object, object]]:
+    """What the card told of itself."""
+    said = euicc.settings
+    immediate, card = said.get("immediateEnable"), euicc.capabilities.get("card")
+    rows: list[tuple[object, object]] = [("Default SM-DP+", said.get("defaultSmdpAddress"))]
+    rows += [("Immediate enable", _words(immediate))] if isinstance(immediate, dict) else []
+    rows += [("eIM on it", each.eim_id) for each in euicc.eims or ()]
+    rows += [("Card", _words(card))] if isinstance(card, dict) else []
+    return rows
+
+
+def _profile(profile: api.ProfileView) -> str:
+    marks = ["fallback"] * profile.fallback + list(profile.pprs or ())
+    return " ".join([profile.iccid, profile.state, profile.service_provider or "", *marks])
+
+
+def _words(said: dict[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in said.items() if value is not None)
+
+
+def _drift(differences: object) -> str:
+    found = differences if isinstance(differences, list) else []
+    told = (f"{d.get('what')} {d.get('which', '')}: believed {d.get('believed')}, is {d.get('said')}" for d in found)
+    return "; ".join(told)
+
+
 def _happened(event: api.EventView) -> str:
-    said = ", ".join(f"{name} {value}" for name, value in event.data.items() if value is not None)
+    if event.kind == "euicc.drift":
+        said = _drift(event.data.get("differences"))
+    else:
+        said = ", ".join(f"{name} {value}" for name, value in event.data.items() if value is not None)
     return f"{event.at.astimezone():%Y-%m-%d %H:%M:%S} {event.kind}" + (f": {said}" if said else "")
 
 

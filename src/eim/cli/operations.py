@@ -44,8 +44,7 @@ def show(operation: UUID) -> None:
     """Show one operation."""
     target = target_here()
     found = target.run(lambda client: client.operation(operation))
-    rows = [(name, getattr(found, name)) for name in found.__struct_fields__]
-    say(target, found, lambda: table(("", ""), rows))
+    say(target, found, lambda: table(("", ""), _rows(found)))
 
 
 @operations.command()
@@ -67,6 +66,24 @@ def resume(operation: UUID) -> None:
     target = target_here()
     found = target.run(lambda client: client.resume(operation))
     say(target, found, lambda: f"operation {found.id} goes on: it is {found.state}")
+
+
+def _rows(found: api.OperationView) -> list[tuple[object, object]]:
+    """What it is; then each step, how it ended, what that means and who has to act."""
+    plain = (name for name in found.__struct_fields__ if name not in ("steps", "outcome", "meanings"))
+    rows: list[tuple[object, object]] = [(name, getattr(found, name)) for name in plain]
+    outcome = dict(found.outcome or {})
+    ended = outcome.pop("steps", None)
+    rows += [(f"outcome: {name}", value) for name, value in outcome.items()]
+    results = ended if isinstance(ended, list) else []
+    for place, step in enumerate(found.steps):
+        words = ", ".join(f"{name} {value}" for name, value in step.items() if name not in ("step", "configuration"))
+        rows.append((f"step {place + 1}", f"{step.get('step')} {words}".strip()))
+        if place < len(results):
+            rows.append((f"step {place + 1} ended", results[place].get("reason")))
+    for reason, meaning in found.meanings.items():
+        rows.append((reason, f"{meaning.means}. {meaning.owner}: {meaning.next_step}"))
+    return rows
 
 
 def _why(operation: api.OperationView) -> object:

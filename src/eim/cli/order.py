@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from eim import api
+from eim.api_steps import PackageSteps
 from eim.cli.imports import read_targets
 from eim.cli.server import META, MOMENT, Target, keep, say, server_options, table, target_here
 from eim.client import Client, ServerRefused
@@ -28,13 +29,18 @@ _STEPS: Final[dict[str, api.KindName]] = {
     "disable": "disable",
     "delete": "delete",
     "list-profiles": "listProfileInfo",
+    "list-eims": "listEim",
+    "rules": "getRAT",
+    "set-fallback": "setFallbackAttribute",
+    "unset-fallback": "unsetFallbackAttribute",
     "data": "ipaEuiccDataRequest",
+    "check": "check",
 }
 _ON_ERROR: Final[dict[bool, api.OnErrorName]] = {True: "skip", False: "refuse"}  # by --skip
 
 F = TypeVar("F", bound=Callable[..., object])
 
-_PROFILE: Final = (
+PROFILE: Final = (
     click.option("--iccid", expose_value=False, callback=keep, help="The profile, by its ICCID."),
     click.option(
         "--service-provider",
@@ -43,7 +49,7 @@ _PROFILE: Final = (
         help="The profile of this service provider on each card.",
     ),
 )
-_WHICH: Final = (
+WHICH: Final = (
     click.option("--eid", "eids", multiple=True, expose_value=False, callback=keep, help="An eUICC; may be repeated."),
     click.option("--all", "every", is_flag=True, expose_value=False, callback=keep, help="Every eUICC."),
     click.option("--tag", expose_value=False, callback=keep, help="With --all: only those with this tag."),
@@ -118,7 +124,7 @@ _WHICH: Final = (
 )
 
 
-def _with(*options: Callable[[F], F]) -> Callable[[F], F]:
+def with_options(*options: Callable[[F], F]) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         for option in reversed(options):
             command = option(command)
@@ -133,44 +139,28 @@ def order() -> None:
 
 
 @order.command()
-@_with(*_PROFILE, *_WHICH)
+@with_options(*PROFILE, *WHICH)
 @click.option("--rollback/--no-rollback", default=True, show_default=True, help="Go back when it can't attach.")
 @server_options
 def enable(*, rollback: bool) -> None:
     """Enable a profile; the one enabled before is disabled by it."""
-    _place(_asked("enable", rollback))
+    place(asked_for("enable", rollback))
 
 
 @order.command()
-@_with(*_PROFILE, *_WHICH)
+@with_options(*PROFILE, *WHICH)
 @server_options
 def disable() -> None:
     """Disable a profile."""
-    _place(_asked("disable", None))
+    place(asked_for("disable"))
 
 
 @order.command()
-@_with(*_PROFILE, *_WHICH)
+@with_options(*PROFILE, *WHICH)
 @server_options
 def delete() -> None:
     """Delete a profile for good."""
-    _place(_asked("delete", None))
-
-
-@order.command("list-profiles")
-@_with(*_WHICH)
-@server_options
-def list_profiles() -> None:
-    """Ask cards which profiles they hold."""
-    _place(_asked("listProfileInfo", None))
-
-
-@order.command("data")
-@_with(*_WHICH)
-@server_options
-def data() -> None:
-    """Ask cards for their data: certificates, capabilities, what they have not told yet."""
-    _place(_asked("ipaEuiccDataRequest", None))
+    place(asked_for("delete"))
 
 
 @order.command("chain")
@@ -223,8 +213,8 @@ def show(order: UUID, *, watch: bool) -> None:
     say(target, stands, lambda: _progress(stands))
 
 
-def _asked(kind: api.KindName, rollback: bool | None) -> api.NewOrder:  # noqa: FBT001 - None, on or off, as the API has it
-    """The order that the options of the present command describe."""
+def asked_for(what: api.KindName | PackageSteps, rollback: bool | None = None) -> api.NewOrder:  # noqa: FBT001 - None, on or off, as the API has it
+    """The order that the options of the present command describe: an operation by its name, or by its steps."""
     meta = click.get_current_context().meta
     eids, lines = _named(meta[META + "eids"], meta[META + "file"])
     iccid, provider = meta.get(META + "iccid"), meta.get(META + "service_provider")
@@ -233,7 +223,8 @@ def _asked(kind: api.KindName, rollback: bool | None) -> api.NewOrder:  # noqa: 
     if after is not None and (eids is None or len(eids) != 1):
         raise InvalidRequest("--after names an operation of one eUICC: give its EID with --eid")
     return api.NewOrder(
-        operation=kind,
+        operation=what if isinstance(what, str) else None,
+        steps=None if isinstance(what, str) else what,
         eids=eids,
         lines=lines,
         all=meta[META + "every"],
@@ -278,7 +269,7 @@ def _named(eids: tuple[str, ...], file: Path | None) -> tuple[tuple[str, ...] | 
     return named or None, None
 
 
-def _place(new: api.NewOrder) -> None:
+def place(new: api.NewOrder) -> None:
     """Order it, tell what was accepted, and wait when asked to. Ends with 1 when what was awaited was not all done."""
     target = target_here()
     if click.get_current_context().meta[META + "preview"]:

@@ -13,15 +13,20 @@ class Meaning(msgspec.Struct, frozen=True):
 
     means: str
     next_step: str
-
-
-def _meaning(means: str, next_step: str) -> Meaning:
-    return Meaning(means, next_step)
+    owner: str = "operator"  # who has to act
 
 
 _LATER: Final = "nothing: it is sent again later by itself"
 _LISTED: Final = "nothing: the card is asked for its profiles"
 _MAKER: Final = "keep `eim devices trace EID --pcap FILE` of one try and ask the card's maker"
+
+
+def _meaning(means: str, next_step: str, owner: str | None = None) -> Meaning:
+    """`owner` where it is somebody else than the operator, or nobody."""
+    by_itself = next_step.startswith("nothing")
+    asks_maker = next_step.startswith(_MAKER) or next_step.endswith(_MAKER)
+    return Meaning(means, next_step, owner or ("nobody" if by_itself else "card maker" if asks_maker else "operator"))
+
 
 # By the standard's name (SGP.32 sections 2.11.1, 2.11.2; SGP.22 section 5.7), and by the names of our own outcomes.
 REASONS: Final[Mapping[str, Meaning]] = {
@@ -39,6 +44,7 @@ REASONS: Final[Mapping[str, Meaning]] = {
     "disallowedByPolicy": _meaning(
         "the profile's own policy rules (PPR) forbid it: ppr1 disabling, ppr2 deletion",
         "ask the profile's owner to lift the rule; no eIM can",
+        "profile owner",
     ),
     "catBusy": _meaning(
         "the device was in the middle of a card command, a call for example",
@@ -55,9 +61,12 @@ REASONS: Final[Mapping[str, Meaning]] = {
     "rolledBack": _meaning(
         "the device could not report over the new profile, so the card went back to the old one",
         "check coverage, APN and the line's status with the carrier, then order again",
+        "carrier",
     ),
     "fallbackNotAllowed": _meaning(
-        "the profile's owner doesn't allow it as fallback profile", "choose another profile as fallback"
+        "the profile's owner doesn't allow it as fallback profile",
+        "choose another profile as fallback",
+        "profile owner",
     ),
     "fallbackProfileEnabled": _meaning(
         "the fallback profile is enabled now, so the attribute can't be moved", "enable another profile first"

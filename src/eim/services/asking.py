@@ -7,6 +7,7 @@ from eim.domain import opening
 from eim.domain.event import kind_of
 from eim.domain.ids import Bucket, Eid, format_eid, with_bucket
 from eim.domain.operation import Kind, Priority
+from eim.domain.step import AddEim, DeleteEim
 from eim.services import resyncing
 from eim.services.holding import Hold
 from eim.store import Db, associations, audit, events, mailbox, requests, work
@@ -80,7 +81,8 @@ async def _serve(db: Db, request: Request, card: Card) -> None:
 
 async def _recover(db: Db, bucket: Bucket, eid: Eid) -> None:
     """What is in doubt leaves the head; a data request for results goes out next, then an inventory (design 3.3)."""
-    if not await work.doubtful(db, bucket, eid):
+    doubtful = await work.doubtful(db, bucket, eid)
+    if not doubtful:
         return  # the late result came meanwhile
     under_way = await work.recovering(db, bucket, eid)
     if under_way and not await work.is_head_in_doubt(db, bucket, eid):
@@ -89,7 +91,8 @@ async def _recover(db: Db, bucket: Bucket, eid: Eid) -> None:
     await work.clear_head(db, bucket, eid)
     if await resyncing.is_given_up(db, bucket, eid):
         return
-    for kind in (Kind.DATA_REQUEST, Kind.LIST_PROFILES):
+    of_eims = any(isinstance(step, AddEim | DeleteEim) for each in doubtful for step in each.asked.steps)
+    for kind in (Kind.DATA_REQUEST, Kind.LIST_PROFILES, *([Kind.LIST_EIM] if of_eims else ())):
         if kind not in under_way:
             await _place(db, bucket, eid, kind, Priority.RECOVERY)
 

@@ -27,6 +27,7 @@ from eim.services.visit import Visit
 from eim.store import card_views
 from eim.store import inventory as profiles
 
+_ADDRESS: Final = "defaultSmdpAddress"
 _LAST_DELETED: Final = 2  # the code of deleteEim when no eIM is left
 
 
@@ -60,7 +61,7 @@ async def _follow(
         case DeleteEim():
             await _delete_eim(visit, step, element)
         case SetDefaultDpAddress():
-            await card_views.learn(visit.db, visit.bucket, visit.eid, {"defaultSmdpAddress": step.address})
+            await card_views.learn(visit.db, visit.bucket, visit.eid, {_ADDRESS: step.address})
         case ConfigureImmediateEnable():
             said = {"flag": step.flag, "smdpOid": step.smdp_oid, "smdpAddress": step.smdp_address}
             await card_views.learn(visit.db, visit.bucket, visit.eid, {"immediateEnable": said})
@@ -140,6 +141,16 @@ async def _rules(visit: Visit, element: EuiccResult) -> dict[str, object]:
     rules = [] if element.rules is None else [rule.said for rule in element.rules]
     await card_views.learn(visit.db, visit.bucket, visit.eid, {"rat": rules})
     return {"rat": rules}
+
+
+async def hear_addresses(visit: Visit, default_smdp: str | None) -> None:
+    """The device told the card's default SM-DP+: another one than was set is drift."""
+    if default_smdp is None:
+        return
+    settings = (await card_views.read(visit.db, visit.bucket, visit.eid)).settings or {}
+    believed = settings.get("defaultSmdpAddress")
+    await report(visit, drift.of_address(_ADDRESS, believed if isinstance(believed, str) else None, default_smdp))
+    await card_views.learn(visit.db, visit.bucket, visit.eid, {_ADDRESS: default_smdp})
 
 
 async def report(visit: Visit, differences: Sequence[Difference]) -> None:

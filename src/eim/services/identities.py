@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from eim.domain.ids import IdentityId
-from eim.errors import Guarded, NotFound
+from eim.errors import Guarded, InvalidRequest, NotFound
 from eim.services.tokens import Caller
 from eim.store import Db, audit
 from eim.store import identities as rows
@@ -49,6 +49,20 @@ class Identities:
         """Raises NotFound."""
         async with transaction(self._pool, tenant=caller.tenant) as db:
             return self._shown(await _read(db, caller, identity))
+
+    async def configuration(self, caller: Caller, eim_id: str) -> bytes:
+        """What a card has to be given so that it obeys our identity `eim_id`: an EimConfigurationData TLV.
+
+        Raises NotFound, and InvalidRequest where it can't be made here.
+        """
+        for shown in await self.list(caller):
+            if shown.identity.eim_id == eim_id and shown.identity.retired_at is None:
+                if shown.blobs.configuration is None:
+                    raise InvalidRequest(
+                        f"the configuration of {eim_id} can't be made here: give the one that `eim keys export` makes"
+                    )
+                return shown.blobs.configuration
+        raise NotFound(f"there is no identity {eim_id} in use: see `eim keys list`")
 
     async def retire(self, caller: Caller, identity: IdentityId, retiring: Retiring) -> Shown:
         """Associate no new eUICC with it; those that are stay. Raises NotFound, and Guarded for the last one."""

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from eim.asn1.sgp32 import DataError, DataResponse, IpaEuiccData, ResponseError
-from eim.domain import operation
+from eim.domain import card_info, operation
 from eim.domain.euicc import SignatureForm, Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import TransactionId
@@ -15,7 +15,7 @@ from eim.domain.outcome import Outcome, data_error, ipa_error
 from eim.errors import UntrustedCertificate
 from eim.protocol import trust
 from eim.protocol.trust import Roots
-from eim.services import applying, certifying, ecalls, explaining, settling
+from eim.services import applying, certifying, ecalls, explaining, following, settling
 from eim.services.notifications import keep_listed
 from eim.services.visit import Visit
 from eim.store import associations, mailbox, packages, requests, results, work
@@ -171,6 +171,7 @@ async def _introduce(visit: Visit, data: IpaEuiccData, package: Package) -> None
         token = visit.card.association_token
     said = _capabilities(data)
     await explaining.by_data(visit, said)
+    await following.hear_addresses(visit, data.default_smdp)
     await _write(visit, token, speaks, said)
     if _asked_in_vain(visit, data, package):
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.INTRODUCE, "certificates missing")
@@ -248,6 +249,7 @@ def _capabilities(data: IpaEuiccData) -> dict[str, object]:
         "euiccInfo1": data.info1.hex() if data.info1 else None,
         "euiccInfo2": data.info2.hex() if data.info2 else None,
         "deviceInfo": data.device_info.hex() if data.device_info else None,
+        "card": card_info.described(data.info2) or None,
         "ciKeysForSigning": [key.hex() for key in data.ci_keys_signing] or None,
     }
     if data.capabilities is not None:

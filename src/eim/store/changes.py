@@ -18,7 +18,7 @@ _ECALL_OVER: Final = "UPDATE euiccs SET ecall_since = NULL, ecall_answers = 0 WH
 _AWAITED: Final = """
     SELECT EXISTS (SELECT 1 FROM requests WHERE bucket = $1 AND eid = $2 AND kind = 'audit')
         OR EXISTS (SELECT 1 FROM operations
-                    WHERE bucket = $1 AND eid = $2 AND kind = 'listProfileInfo'
+                    WHERE bucket = $1 AND eid = $2 AND kind = 'listProfileInfo' AND details IS NULL
                       AND state IN ('accepted', 'sealed', 'out'))
 """
 _ASKED: Final = """

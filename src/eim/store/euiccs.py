@@ -81,7 +81,7 @@ _READ: Final = """
            i.eim_id, e.counter, e.association_token, e.token_proven, e.signature_form, e.signature_coding,
            e.unverifiable, e.euicc_certificate IS NOT NULL AS certified, e.curve, e.ci_key_id, e.capabilities,
            e.highest_seq, e.plmn, e.orphaned_at, e.quarantined_at, e.quarantine_why, e.denied_by, e.ecall_since,
-           e.reset_at, m.operation, m.counter AS head_counter, m.handed_at, m.deliveries
+           e.reset_at, e.settings, e.eims, e.eims_at, m.operation, m.counter AS head_counter, m.handed_at, m.deliveries
       FROM euiccs e
       JOIN identities i ON i.id = e.identity
       JOIN mailbox m ON m.bucket = e.bucket AND m.eid = e.eid
@@ -219,6 +219,9 @@ class Seen(msgspec.Struct, frozen=True):
     bar: Bar
     ecall_since: datetime | None
     reset_at: datetime | None
+    settings: Mapping[str, object]  # as results told them: defaultSmdpAddress, immediateEnable, rat
+    eims: tuple[Eim, ...] | None  # None: it did not list them yet
+    eims_at: datetime | None
     notifications: Mapping[str, int] = {}  # on their way to an SM-DP+: how many, by state
 
 
@@ -351,4 +354,7 @@ def _seen(row: Row) -> Seen:
         Bar(row["orphaned_at"], row["quarantined_at"], row["quarantine_why"], row["denied_by"]),
         row["ecall_since"],
         row["reset_at"],
+        row["settings"] or {},
+        msgspec.convert(row["eims"], tuple[Eim, ...] | None),
+        row["eims_at"],
     )

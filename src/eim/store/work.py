@@ -110,7 +110,8 @@ _RENEWAL_IN_DOUBT: Final = """
 """
 _PENDING: Final = """
     SELECT EXISTS (SELECT 1 FROM operations
-                    WHERE bucket = $1 AND eid = $2 AND kind = $3 AND state IN ('accepted', 'sealed'))
+                    WHERE bucket = $1 AND eid = $2 AND kind = $3 AND details IS NULL
+                      AND state IN ('accepted', 'sealed'))
 """
 # Two indexes, one question: whose time ran out, and whose window closed.
 _EXPIRING: Final = """
@@ -367,7 +368,7 @@ async def place(db: Db, bucket: Bucket, eid: Eid, operation: UUID, kind: Kind, p
 
 
 async def pending(db: Db, bucket: Bucket, eid: Eid, kind: Kind) -> bool:
-    """Whether one of this kind is already on its way to the card."""
+    """Whether one of this kind, that asks for all, is already on its way to the card."""
     return bool(await db.fetchval(_PENDING, bucket, eid, kind.value))
 
 

@@ -10,25 +10,29 @@ from eim import api
 from eim.domain import opening
 from eim.domain.ids import bucket_of, parse_iccid, read_eid
 from eim.domain.operation import Kind, Priority, State
+from eim.domain.step import kind_of
 from eim.errors import InvalidRequest, NotFound
 from eim.services.estate import EstateReader
+from eim.services.identities import Identities
 from eim.services.lines import OnError
 from eim.services.operations import Operations
 from eim.services.ordering import Estate, Ordering, Target
-from eim.services.tokens import Scope
+from eim.services.tokens import Caller, Scope
 from eim.store.operations import Filter
 from eim.web import views
 from eim.web.endpoints import Call, Endpoint, Route, endpoint
 from eim.web.pages import LAST, Listing, Place, filters_of, read, split, write
+from eim.web.steps import Configurations, identities_in, template
 
 _UUID_SIZE: Final = 16
 _PRIORITIES: Final = {"normal": Priority.NORMAL, "urgent": Priority.URGENT}
 
 
 class OperationDesk:
-    def __init__(self, operations: Operations, estate: EstateReader) -> None:
+    def __init__(self, operations: Operations, estate: EstateReader, identities: Identities) -> None:
         self._operations = operations
         self._estate = estate
+        self._identities = identities
 
     def endpoints(self) -> list[Endpoint]:
         reads, writes = Scope.OPERATIONS_READ, Scope.OPERATIONS_WRITE
@@ -58,13 +62,21 @@ class OperationDesk:
         ]
 
     async def place(self, call: Call[api.NewOrder, api.Nothing]) -> api.OrderAccepted:
-        return views.accepted(await self._operations.place(call.caller, _ordering(call.body), call.repeat))
+        asked = await self._ordering(call.caller, call.body)
+        return views.accepted(await self._operations.place(call.caller, asked, call.repeat))
 
     async def place_chain(self, call: Call[api.NewChain, api.Nothing]) -> api.ChainAccepted:
-        return views.chained(await self._operations.place_chain(call.caller, _steps(call.body), call.repeat))
+        orders = [await self._ordering(call.caller, each) for each in _orders(call.body)]
+        return views.chained(await self._operations.place_chain(call.caller, orders, call.repeat))
 
     async def preview(self, call: Call[api.NewOrder, api.Nothing]) -> api.OrderPreview:
-        return views.preview(await self._operations.preview(call.caller, _ordering(call.body)))
+        return views.preview(await self._operations.preview(call.caller, await self._ordering(call.caller, call.body)))
+
+    async def _ordering(self, caller: Caller, body: api.NewOrder) -> Ordering:
+        """What a body asks for, with the configurations of the identities that it names."""
+        named = identities_in(body.steps or ())
+        known = {eim_id: await self._identities.configuration(caller, eim_id) for eim_id in sorted(named)}
+        return _ordering(body, known)
 
     async def page(self, call: Call[api.Nothing, api.OperationQuery]) -> api.OperationPage:
         query = call.query
@@ -103,8 +115,13 @@ def uuid_in(path: Mapping[str, str]) -> UUID:
         raise NotFound(f"there is nothing with the id {path['id']}") from None
 
 
-def _ordering(body: api.NewOrder) -> Ordering:
-    kind = Kind(body.operation)
+def _ordering(body: api.NewOrder, known: Configurations) -> Ordering:
+    templates = tuple(template(each, known) for each in body.steps or ())
+    if (body.operation is None) == (not templates):
+        raise InvalidRequest("either 'operation' or 'steps' says what is asked of the card")
+    kind = Kind(body.operation) if body.operation is not None else kind_of([each.step for each in templates])
+    if templates and body.rollback is not None:
+        raise InvalidRequest("with 'steps', 'rollback' is said in the step enable")
     profile = body.profile or api.ProfileChoice()
     if body.profile is not None and (profile.iccid is None) == (profile.service_provider is None):
         raise InvalidRequest("'profile' has either an 'iccid' or a 'service_provider'")
@@ -115,7 +132,7 @@ def _ordering(body: api.NewOrder) -> Ordering:
         targets=_targets(body),
         iccid=profile.iccid,
         service_provider=profile.service_provider,
-        rollback=kind is Kind.ENABLE if body.rollback is None else body.rollback,
+        rollback=(kind is Kind.ENABLE and not templates) if body.rollback is None else body.rollback,
         priority=_PRIORITIES[body.priority],
         not_before=body.not_before,
         expires_at=body.expires_at,
@@ -127,10 +144,11 @@ def _ordering(body: api.NewOrder) -> Ordering:
         expires_in=body.expires_in,
         opening=opening.parse(body.window) if body.window is not None else None,
         retries=body.retries,
+        steps=templates,
     )
 
 
-def _steps(body: api.NewChain) -> list[Ordering]:
+def _orders(body: api.NewChain) -> list[api.NewOrder]:
     """Each step as an order of its own."""
     common = {
         "eids": body.eids,
@@ -139,7 +157,7 @@ def _steps(body: api.NewChain) -> list[Ordering]:
         "reason": body.reason,
         "confirm": body.confirm,
     }
-    return [_ordering(api.NewOrder(**msgspec.structs.asdict(step), **common)) for step in body.steps]  # type: ignore[arg-type]
+    return [api.NewOrder(**msgspec.structs.asdict(step), **common) for step in body.steps]  # type: ignore[arg-type]
 
 
 def _targets(body: api.NewOrder) -> tuple[Target, ...] | Estate:

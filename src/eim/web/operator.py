@@ -149,7 +149,7 @@ def endpoints_of(services: OperatorServices) -> list[Endpoint]:
         *UnknownDesk(services.unknown).endpoints(),
         *BarringDesk(services.bars, services.denials).endpoints(),
         *ProfileFinder(services.estate).endpoints(),
-        *OperationDesk(services.operations, services.estate).endpoints(),
+        *OperationDesk(services.operations, services.estate, services.identities).endpoints(),
         *TokenDesk(services.tokens).endpoints(),
         *TenantDesk(services.tenants).endpoints(),
         *IdentityDesk(services.identities).endpoints(),

@@ -94,4 +94,5 @@ def _entry(told: Told) -> TimelineEntry:
         data={name: value for name, value in entry.data.items() if value is not None},
         meaning=meaning.means if meaning else None,
         next_step=meaning.next_step if meaning else None,
+        owner=meaning.owner if meaning else None,
     )

@@ -1,9 +1,14 @@
 """What services know, in the words of the interface: EIDs and ICCIDs as text, octets as hex."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Final, Literal
 
 from eim import api
 from eim.domain import device, standing
+from eim.domain.euicc import Eim
+from eim.domain.explanations import REASONS
+from eim.domain.guards import Ppr, has_rule
 from eim.domain.ids import format_eid, format_iccid
 from eim.domain.standing import Standing
 from eim.services.lines import Problem
@@ -15,6 +20,9 @@ from eim.store.euiccs import Editable, Head, Seen
 from eim.store.events import Happened
 from eim.store.operations import Operation
 from eim.store.profiles import Found
+from eim.web import steps
+
+_ID_TYPES: Final[Mapping[int, Literal["oid", "fqdn", "proprietary"]]] = {1: "oid", 2: "fqdn", 3: "proprietary"}
 
 
 def bad_lines(problems: tuple[Problem, ...]) -> tuple[api.BadLine, ...]:
@@ -64,11 +72,18 @@ def euicc(seen: Seen) -> api.EuiccView:
         ecall_since=seen.ecall_since,
         reset_at=seen.reset_at,
         device=device.named(_text(seen.capabilities.get("deviceInfo"))),
+        settings=seen.settings,
+        eims=None if seen.eims is None else tuple(map(_eim, seen.eims)),
+        eims_at=seen.eims_at,
     )
 
 
 def bar(found: Bar) -> api.BarView:
     return api.BarView(found.orphaned_at, found.quarantined_at, found.quarantine_why, found.denied_by)
+
+
+def _eim(eim: Eim) -> api.EimView:
+    return api.EimView(eim.eim_id, _ID_TYPES.get(eim.id_type or 0))
 
 
 def profile(found: Found) -> api.ProfileView:
@@ -84,6 +99,8 @@ def profile(found: Found) -> api.ProfileView:
         isdp_aid=_hex(known.isdp_aid),
         fallback=known.fallback,
         changed_at=found.changed_at,
+        fallback_allowed=known.fallback_allowed,
+        pprs=None if known.ppr is None else tuple(rule.name.lower() for rule in Ppr if has_rule(known, rule)),
     )
 
 
@@ -144,6 +161,8 @@ def operation(found: Operation) -> api.OperationView:
         parked=found.parked,
         means=stands.means,
         next_step=stands.next_step,
+        steps=tuple(map(steps.said, found.steps)),
+        meanings=_meanings(found),
     )
 
 
@@ -162,6 +181,16 @@ def _standing(found: Operation) -> Standing:
         outcome=found.outcome or {},
         handed_at=found.handed_at,
     )
+
+
+def _meanings(found: Operation) -> dict[str, api.MeaningView]:
+    """What the reasons in its outcome mean, those of its steps too."""
+    outcome = found.outcome or {}
+    ended = outcome.get("steps")
+    each_step = ended if isinstance(ended, list) else []
+    reasons = [outcome.get("reason"), found.doubt, *(each.get("reason") for each in each_step)]
+    known = ((reason, REASONS[reason]) for reason in reasons if isinstance(reason, str) and reason in REASONS)
+    return {reason: api.MeaningView(it.means, it.owner, it.next_step) for reason, it in known}
 
 
 def order(progress: Progress) -> api.OrderView:
