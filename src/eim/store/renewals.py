@@ -41,7 +41,7 @@ _LOCK: Final = """
 """
 _PLACE: Final = """
     WITH moved AS (
-        UPDATE euiccs e SET next_key = $4, next_counter = u.start, trial_key = NULL, ordinals = e.ordinals + 1
+        UPDATE euiccs e SET next_key = $4, next_counter = u.start, ordinals = e.ordinals + 1
           FROM unnest($1::smallint[], $2::bytea[], $5::uuid[], $6::integer[]) AS u (bucket, eid, id, start)
          WHERE e.bucket = u.bucket AND e.eid = u.eid AND e.tenant = $3
      RETURNING e.bucket, e.eid, e.tenant, e.identity, e.ordinals, u.id
