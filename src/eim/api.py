@@ -183,6 +183,11 @@ class AssociationView(Struct, frozen=True):
     certified: bool
     curve: str | None
     ci_key_id: str | None
+    key: int = 0  # of the identity: the key that it obeys
+    next_key: int | None = None  # the one that an updateEim of ours gives it
+    stalled: str | None = None  # why nothing is signed for it until an operator does something
+    stalled_at: datetime | None = None
+    handed_over_at: datetime | None = None  # since when another eIM has it
 
 
 class HeadView(Struct, frozen=True):

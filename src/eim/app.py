@@ -27,6 +27,7 @@ from eim.keys.checkpoints import keeper, verifier
 from eim.keys.renewal import Renewal
 from eim.protocol.trust import TrustedEuicc, check_chain
 from eim.services.asking import Asking
+from eim.services.associating import RenewalRule
 from eim.services.courier import DeliveryRules, Joined
 from eim.services.deliverer import Deliverer
 from eim.services.denials import DenialRounds
@@ -45,7 +46,7 @@ from eim.services.traces import Sweeper
 from eim.services.waiting import Waiters
 from eim.services.worker import Worker, WorkerRules
 from eim.store import Db, audit, health, identities, migrate
-from eim.store.connect import DbRole, Pool, acquire, open_pool
+from eim.store.connect import DbRole, Pool, acquire, open_pool, transaction
 from eim.store.identities import NewIdentity
 from eim.store.retention import Aging
 from eim.web.connections import Polled
@@ -143,7 +144,8 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
     pool = await _pool(config, DbRole.WORKER, config.database.worker_pool, stop)
     rules = WorkerRules(config.worker.batch, config.worker.seal_ahead, config.worker.poll_interval)
     leasing = Leasing(pool, uuid4(), timedelta(seconds=config.worker.lease))
-    worker = Worker(pool, leasing, Sealer(pool, keys, rules.ahead), Asking(pool), rules)
+    renewal = RenewalRule(config.worker.renew_associations)
+    worker = Worker(pool, leasing, Sealer(pool, keys, rules.ahead, renewal), Asking(pool), rules)
     checkpoints = credentials.checkpoint_signer(config)
     pen = Pen(checkpoints, verifier(checkpoints.spki), keeper(config.server.data_dir))
     linker = Linker(pool, leasing, pen)
@@ -224,6 +226,32 @@ async def register(config: Config, dsn: str, identity: Identity) -> None:
     try:
         async with acquire(pool) as db:
             await _register(db, config, identity)
+    finally:
+        await _close(pool)
+
+
+async def add_key(config: Config, dsn: str, eim_id: str, key_name: str) -> int:
+    """Let the key `key_name` follow those of the identity `eim_id`; its number. Safe to repeat. `dsn`: the owner's.
+
+    Raises BadConfiguration where nobody knows such an identity.
+    """
+    signer = credentials.key_store(config).load(key_name)
+    pool = await open_pool(dsn, DbRole.OWNER, config.database.schema, 1)
+    try:
+        async with transaction(pool) as db:
+            known = await identities.find(db, DEFAULT_TENANT, eim_id)
+            if known is None:
+                raise BadConfiguration(f"there is no identity {eim_id}: `eim identities list` shows those there are")
+            for key in await identities.keys(db, DEFAULT_TENANT, known.id):
+                if key.public_key == signer.spki:
+                    return key.number
+            new = identities.NewKey(key_name, signer.curve.value, signer.spki)
+            number = await identities.add_key(db, DEFAULT_TENANT, known.id, new)
+            bucket, about = audit.bucket_of_subject(eim_id), {"key": number, "key_name": key_name}
+            await audit.record(
+                db, bucket, DEFAULT_TENANT, actor="setup", action="identity.key_added", subject=eim_id, data=about
+            )
+            return number
     finally:
         await _close(pool)
 

@@ -28,6 +28,7 @@ from eim.api_access import (
     TokenList,
     TokenView,
 )
+from eim.api_associations import KeyChoice, KeyList, KeyMove, KeyMoving, Resumed, Resumption
 from eim.api_barring import (
     BarReason,
     BarredEuicc,
@@ -342,6 +343,25 @@ class Client:
 
     async def identity(self, identity: int) -> IdentityView:
         return await self._get(f"/v1/identities/{identity}", IdentityView)
+
+    async def identity_keys(self, identity: int) -> KeyList:
+        """The keys of an identity, and how many eUICCs obey each."""
+        return await self._get(f"/v1/identities/{identity}/keys", KeyList)
+
+    async def move_to_newest_key(self, identity: int, move: KeyMove) -> KeyMoving:
+        """Move eUICCs on older keys to the newest one; once more for those that are left."""
+        return await self._post(f"/v1/identities/{identity}:move", move, KeyMoving)
+
+    async def load_key(self, identity: int, choice: KeyChoice) -> KeyList:
+        return await self._post(f"/v1/identities/{identity}:loadKey", choice, KeyList)
+
+    async def retire_keys(self, identity: int, choice: KeyChoice) -> KeyList:
+        """Retire the keys before the chosen one."""
+        return await self._post(f"/v1/identities/{identity}:retireKeys", choice, KeyList)
+
+    async def resume_euicc(self, eid: str, why: Resumption) -> Resumed:
+        """Let a stalled eUICC go on."""
+        return await self._post(f"/v1/euiccs/{eid}:resume", why, Resumed)
 
     async def retire_identity(self, identity: int, why: Retirement) -> IdentityView:
         return await self._post(f"/v1/identities/{identity}:retire", why, IdentityView)

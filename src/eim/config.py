@@ -240,6 +240,13 @@ class Worker(msgspec.Struct, frozen=True):
     poll_interval: Annotated[
         Seconds, Meta(description="Seconds between two looks for due work when nobody hints at any.")
     ] = 1.0
+    renew_associations: Annotated[
+        bool,
+        Meta(
+            description="Give a card whose counter has passed 90 % of its ceiling the identity's newest key, and with "
+            "it a new count, without being asked. Nothing happens while there is no newer key than the card's."
+        ),
+    ] = True
     lease: Annotated[
         float,
         Meta(

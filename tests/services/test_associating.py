@@ -7,7 +7,7 @@ import pytest
 
 from eim.asn1.sgp32 import EuiccPackageRequest, decode
 from eim.domain.operation import Kind
-from eim.services.associating import Renewal
+from eim.services.associating import RenewalRule
 from eim.services.sealing import Sealer
 from eim.sim.euicc import VirtualEuicc
 from eim.sim.journal import Received, Verdict
@@ -131,7 +131,7 @@ async def test_passing_nine_tenths_is_told_once_and_the_association_renewed_by_i
 async def test_where_renewal_is_not_automatic_passing_nine_tenths_is_only_told(rig: Rig) -> None:
     card = rig.cards[0]
     await rig.add_key()
-    rig.worker._sealer = Sealer(rig.database.pool(DbRole.WORKER), rig.keys, 3, Renewal(automatic=False))
+    rig.worker._sealer = Sealer(rig.database.pool(DbRole.WORKER), rig.keys, 3, RenewalRule(automatic=False))
     await at_counter(rig, ALARM)
     await rig.order(card, Kind.LIST_PROFILES)
     await rig.visit(card)

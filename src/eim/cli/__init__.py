@@ -22,6 +22,7 @@ _COMMANDS = {
     "doctor": "eim.cli.doctor:doctor",
     "events": "eim.cli.events:events",
     "export": "eim.cli.bundle:export_file",
+    "associations": "eim.cli.associations:associations",
     "identities": "eim.cli.tenants:identities",
     "import": "eim.cli.bundle:import_bundle",
     "keys": "eim.cli.keys:keys",

@@ -15,6 +15,7 @@ from eim.cli.seeing import timeline, trace
 from eim.cli.server import MOMENT, say, server_options, table, target_here
 from eim.client import Client, ServerRefused
 from eim.domain.change import network_name
+from eim.domain.explanations import meaning_of
 
 _FORBIDDEN: Final = 403
 
@@ -202,7 +203,10 @@ def _shown(shown: Shown) -> Table:
         ("Identity", association.identity),
         *_state(shown.euicc),
         ("Certificate", "trusted" if association.certified else None),
+        ("Key", _key(association)),
         ("Counter", association.counter),
+        ("Stalled", _stalled(association)),
+        ("Handed over", association.handed_over_at),
         ("Signature form", association.signature_form),
         ("In its mailbox", f"{head.operation}, given {head.deliveries} times" if head else None),
         ("Notifications", ", ".join(f"{many} {state}" for state, many in shown.euicc.notifications.items()) or None),
@@ -269,6 +273,19 @@ def _drift(differences: object) -> str:
     found = differences if isinstance(differences, list) else []
     told = (f"{d.get('what')} {d.get('which', '')}: believed {d.get('believed')}, is {d.get('said')}" for d in found)
     return "; ".join(told)
+
+
+def _key(association: api.AssociationView) -> str:
+    moving = "" if association.next_key is None else f", on its way to {association.next_key}"
+    return f"{association.key}{moving}"
+
+
+def _stalled(association: api.AssociationView) -> str | None:
+    """Why, and what to do about it."""
+    meaning = meaning_of("euicc.stalled", {"reason": association.stalled})
+    if association.stalled is None or meaning is None:
+        return association.stalled
+    return f"{association.stalled}: {meaning.means}. Next: {meaning.next_step}"
 
 
 def _happened(event: api.EventView) -> str:

@@ -75,6 +75,28 @@ def add_identity(  # noqa: PLR0913 - one parameter an option
     click.echo(f"{identity.eim_id} is registered, its key is {key_name}: `eim identities list` shows it")
 
 
+@click.command("rotate")
+@config_option
+@click.option("--key-name", required=True, help="The name of the new key's file.")
+@click.option("--eim-id", help="The identity that it is for. Default: this installation's first.")
+@click.option("--curve", type=click.Choice([each.value for each in Curve]), default=Curve.P256.value, show_default=True)
+def rotate_key(*, file: Path | None, key_name: str, eim_id: str | None, curve: str) -> None:
+    """Make the next key of an identity, and register it. No card is moved to it by that.
+
+    A key that is lost before a card has moved is harmless; one that is lost afterwards takes the card with it, so back
+    the keys up first: `eim keys backup`. Where workers run on several machines, each needs the new file before.
+    """
+    config = read(file).config
+    store = credentials.key_store(config)
+    dsn = login(config, DbRole.OWNER)  # asked for first: without a database no key is made
+    whose = eim_id or credentials.own_identity(config).eim_id
+    if not store.holds(key_name):
+        store.create_identity_key(key_name, Curve(curve))
+    number = asyncio.run(app.add_key(config, dsn, whose, key_name))
+    click.echo(f"{key_name} is key {number} of {whose}")
+    click.echo("Next: `eim keys backup`, then `eim associations move` brings it to the cards.", err=True)
+
+
 def _told(passphrase: TextIO | None, whose: str) -> str:
     if passphrase is not None:
         return passphrase.readline().rstrip("\n")

@@ -8,7 +8,7 @@ import click
 
 from eim import credentials
 from eim.cli.config import config_option, read
-from eim.cli.key_care import add_identity, backup_keys, restore_keys
+from eim.cli.key_care import add_identity, backup_keys, restore_keys, rotate_key
 from eim.config import Config
 from eim.domain.identity import EimIdType, Identity, IdentityWish
 from eim.errors import KeyUnusable
@@ -55,7 +55,7 @@ def init(  # noqa: PLR0913 - one parameter an option
     click.echo("\nNext: `eim keys export` gives what a factory loads into cards.", err=True)
 
 
-for _command in (add_identity, backup_keys, restore_keys):
+for _command in (add_identity, backup_keys, restore_keys, rotate_key):
     keys.add_command(_command)
 
 

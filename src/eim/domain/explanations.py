@@ -102,7 +102,7 @@ REASONS: Final[Mapping[str, Meaning]] = {
     ),
     "counterExhausted": _meaning(
         "the counter of this association is at its end: nothing more can be signed for the card but its renewal",
-        "make a newer key (`eim keys rotate`), then `eim associations renew --eid EID`",
+        "make a newer key (`eim keys rotate`), then `eim associations renew IDENTITY EID`",
     ),
     "counterUnreachable": _meaning(
         "the card's counter is far ahead of ours, as if another eIM used our key: it called everything a replay",

@@ -19,13 +19,13 @@ _BY: Final = "eim"
 _NEW_COUNT: Final = 0  # where a card begins to count with a new key
 
 
-class Renewal(msgspec.Struct, frozen=True):
+class RenewalRule(msgspec.Struct, frozen=True):
     """Whether the eIM gives a card a new key, and with it a new count, by itself."""
 
     automatic: bool
 
 
-async def alarm(db: Db, allocated: Allocated, renewal: Renewal) -> bool:
+async def alarm(db: Db, allocated: Allocated, renewal: RenewalRule) -> bool:
     """Say once that the counter has passed 90 % of its ceiling; whether the association is renewed for that."""
     bucket, eid = allocated.bucket, allocated.eid
     await associations.alarmed(db, bucket, eid)
@@ -35,7 +35,7 @@ async def alarm(db: Db, allocated: Allocated, renewal: Renewal) -> bool:
     return renewal.automatic and card is not None and await renew(db, bucket, eid, card)
 
 
-async def exhausted(db: Db, bucket: Bucket, eid: Eid, renewal: Renewal) -> bool:
+async def exhausted(db: Db, bucket: Bucket, eid: Eid, renewal: RenewalRule) -> bool:
     """No counter is left for what is due: renew the association with the last one (True), or wait for an operator."""
     card = await associations.lock(db, bucket, eid)
     if card is None:

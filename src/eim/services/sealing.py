@@ -19,7 +19,7 @@ from eim.domain.step import DataRequest, check_package, refuse_unspoken
 from eim.errors import EimError, KeyUnusable, NotInVersion, Unworkable
 from eim.protocol import esep, steps
 from eim.services import associating
-from eim.services.associating import Renewal
+from eim.services.associating import RenewalRule
 from eim.services.holding import Hold
 from eim.services.ports import Keys, Signer
 from eim.store import Db, associations, audit, events, mailbox, packages, work
@@ -29,7 +29,7 @@ from eim.store.packages import Sealed
 from eim.store.work import Open
 
 _NOT_IN_VERSION: Final = "notInVersion"  # the reason of what the version of a card doesn't have
-_AUTOMATIC: Final = Renewal(automatic=True)
+_AUTOMATIC: Final = RenewalRule(automatic=True)
 _BY_CONTENT: Final = (EimError, ValueError, TypeError, LookupError, ArithmeticError)  # what a bad row may cause
 _FAULTS: Final = 5  # times in a row that an operation can't be sealed before it is parked
 _LATER_S: Final = 10.0  # seconds until the second try, twice as many until the third
@@ -99,7 +99,7 @@ def _unworkable(operation: Open, error: Exception) -> Unworkable:
 class Sealer:
     """Makes packages; the worker role only: no process that the internet reaches can sign one."""
 
-    def __init__(self, pool: Pool, keys: Keys, ahead: int, renewal: Renewal = _AUTOMATIC) -> None:
+    def __init__(self, pool: Pool, keys: Keys, ahead: int, renewal: RenewalRule = _AUTOMATIC) -> None:
         self._pool = pool
         self._keys = keys
         self._ahead = ahead  # packages in front of one eUICC, the one that is out included

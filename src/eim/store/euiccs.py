@@ -78,7 +78,8 @@ _READ: Final = """
            e.group_name, e.time_zone,
            (SELECT p.service_provider FROM profiles p
              WHERE p.bucket = e.bucket AND p.eid = e.eid AND p.state = 'enabled' LIMIT 1) AS carrier,
-           i.eim_id, e.counter, e.association_token, e.token_proven, e.signature_form, e.signature_coding,
+           i.eim_id, e.key_number, e.next_key, e.stalled, e.stalled_at, e.handed_over_at, e.counter,
+           e.association_token, e.token_proven, e.signature_form, e.signature_coding,
            e.unverifiable, e.euicc_certificate IS NOT NULL AS certified, e.curve, e.ci_key_id, e.capabilities,
            e.highest_seq, e.plmn, e.orphaned_at, e.quarantined_at, e.quarantine_why, e.denied_by, e.ecall_since,
            e.reset_at, e.settings, e.eims, e.eims_at, m.operation, m.counter AS head_counter, m.handed_at, m.deliveries
@@ -223,6 +224,11 @@ class Seen(msgspec.Struct, frozen=True):
     eims: tuple[Eim, ...] | None  # None: it did not list them yet
     eims_at: datetime | None
     notifications: Mapping[str, int] = {}  # on their way to an SM-DP+: how many, by state
+    key_number: int = 0  # of the identity: the key that it obeys
+    next_key: int | None = None  # the one that an updateEim of ours gives it
+    stalled: str | None = None  # why nothing is signed for it
+    stalled_at: datetime | None = None
+    handed_over_at: datetime | None = None
 
 
 async def identities(db: Db, tenant: TenantId) -> tuple[Identity, ...]:
@@ -357,4 +363,9 @@ def _seen(row: Row) -> Seen:
         row["settings"] or {},
         msgspec.convert(row["eims"], tuple[Eim, ...] | None),
         row["eims_at"],
+        key_number=row["key_number"],
+        next_key=row["next_key"],
+        stalled=row["stalled"],
+        stalled_at=row["stalled_at"],
+        handed_over_at=row["handed_over_at"],
     )

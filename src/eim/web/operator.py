@@ -18,6 +18,7 @@ from eim.services.caring import Care
 from eim.services.denials import Denials
 from eim.services.estate import EstateReader
 from eim.services.identities import Blobs, Identities, no_blobs
+from eim.services.moving import Associations
 from eim.services.onboarding import CheckCertificates, Onboarding
 from eim.services.operations import CONFIRM_ABOVE, Operations
 from eim.services.outstanding import Outstanding
@@ -35,6 +36,7 @@ from eim.services.webhooks import Webhooks
 from eim.store.connect import Pool
 from eim.store.identities import Listed
 from eim.web import docs, openapi, problems
+from eim.web.associations import AssociationDesk
 from eim.web.audit import AuditDesk
 from eim.web.barring import BarringDesk
 from eim.web.endpoints import Endpoint, Limits, Resource
@@ -67,6 +69,7 @@ class OperatorServices(msgspec.Struct, frozen=True):
     care: Care
     tenants: Tenants
     identities: Identities
+    associations: Associations
     audit: AuditReader
     traces: Traces
     timelines: Timelines
@@ -105,6 +108,7 @@ def services_on(pool: Pool, ports: Ports) -> OperatorServices:
         care=Care(pool),
         tenants=Tenants(pool),
         identities=Identities(pool, ports.export),
+        associations=Associations(pool, ports.confirm_above),
         audit=AuditReader(pool),
         traces=Traces(pool),
         timelines=Timelines(pool),
@@ -153,6 +157,7 @@ def endpoints_of(services: OperatorServices) -> list[Endpoint]:
         *TokenDesk(services.tokens).endpoints(),
         *TenantDesk(services.tenants).endpoints(),
         *IdentityDesk(services.identities).endpoints(),
+        *AssociationDesk(services.associations).endpoints(),
         *AuditDesk(services.audit).endpoints(),
         *SeeingDesk(services.traces, services.timelines).endpoints(),
         *EventDesk(services.events, services.tokens).endpoints(),

@@ -58,6 +58,11 @@ def euicc(seen: Seen) -> api.EuiccView:
         certified=seen.certified,
         curve=seen.curve,
         ci_key_id=_hex(seen.ci_key_id),
+        key=seen.key_number,
+        next_key=seen.next_key,
+        stalled=seen.stalled,
+        stalled_at=seen.stalled_at,
+        handed_over_at=seen.handed_over_at,
     )
     return api.EuiccView(
         etag=Editable(known.label, known.tags, known.group, known.time_zone, seen.unverifiable).version,
