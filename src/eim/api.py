@@ -188,6 +188,7 @@ class AssociationView(Struct, frozen=True):
     stalled: str | None = None  # why nothing is signed for it until an operator does something
     stalled_at: datetime | None = None
     handed_over_at: datetime | None = None  # since when another eIM has it
+    handover: str | None = None  # the stage of its last hand-over between eIMs
 
 
 class HeadView(Struct, frozen=True):

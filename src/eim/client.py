@@ -28,6 +28,15 @@ from eim.api_access import (
     TokenList,
     TokenView,
 )
+from eim.api_handovers import (
+    HandoverAbort,
+    HandoverBegun,
+    HandoverConfirmation,
+    HandoverList,
+    HandoverQuery,
+    HandoverView,
+    NewHandover,
+)
 from eim.api_associations import KeyChoice, KeyList, KeyMove, KeyMoving, Resumed, Resumption
 from eim.api_barring import (
     BarReason,
@@ -358,6 +367,25 @@ class Client:
     async def retire_keys(self, identity: int, choice: KeyChoice) -> KeyList:
         """Retire the keys before the chosen one."""
         return await self._post(f"/v1/identities/{identity}:retireKeys", choice, KeyList)
+
+    async def begin_handover(self, new: NewHandover) -> HandoverBegun:
+        """Take cards over from another eIM, or give them to one."""
+        return await self._post("/v1/handovers", new, HandoverBegun)
+
+    async def handovers(self) -> HandoverList:
+        return await self._get("/v1/handovers", HandoverList)
+
+    async def handover(self, handover: UUID, query: HandoverQuery) -> HandoverView:
+        """How it stands, card by card."""
+        return await self._get(f"/v1/handovers/{handover}", HandoverView, query)
+
+    async def confirm_handover(self, handover: UUID, said: HandoverConfirmation) -> HandoverView:
+        """The cards have called the other eIM."""
+        return await self._post(f"/v1/handovers/{handover}:confirm", said, HandoverView)
+
+    async def abort_handover(self, handover: UUID, why: HandoverAbort) -> HandoverView:
+        """Undo what can be undone."""
+        return await self._post(f"/v1/handovers/{handover}:abort", why, HandoverView)
 
     async def resume_euicc(self, eid: str, why: Resumption) -> Resumed:
         """Let a stalled eUICC go on."""

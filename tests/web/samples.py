@@ -39,6 +39,7 @@ class Rows(msgspec.Struct, frozen=True):
     notification: str
     smdp: str
     denial: str
+    handover: str
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -128,6 +129,11 @@ SAMPLES: Final[Mapping[str, Sample]] = {
     "loadKey": Sample({"identity": "identity"}, {"number": 0, "reason": "trial"}),
     "retireKeys": Sample({"identity": "identity"}, {"number": 0, "reason": "trial"}),
     "resumeEuicc": Sample(_EID, {"reason": "it was another's test"}),
+    "beginHandover": Sample(body={"direction": "in", "eids": [eid_text(1)], "reason": "sold", "eim_id": "a.example"}),
+    "listHandovers": Sample(),
+    "getHandover": Sample({"id": "handover"}),
+    "confirmHandover": Sample({"id": "handover"}, {}),
+    "abortHandover": Sample({"id": "handover"}, {"reason": "not sold"}),
     "searchAudit": Sample(),
     "traceEuicc": Sample(_EID, {"minutes": 1}),
     "getTrace": Sample(_EID),
@@ -160,7 +166,7 @@ ENDING: Final = (
 )
 ABSENT: Final = Rows(
     *(eid_text(999), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4()), str(uuid4())),
-    *("32000", "32000", str(uuid4()), "absent.example.com", str(uuid4())),
+    *("32000", "32000", str(uuid4()), "absent.example.com", str(uuid4()), str(uuid4())),
 )
 
 
@@ -211,6 +217,8 @@ async def _side(database: Database, services: OperatorServices, tenant: TenantId
         await database.owner().execute("UPDATE operations SET held = 'operator' WHERE id = $1", UUID(parked))
         hook = (await client.post("/v1/webhooks", json={"url": f"https://hooks.example.com/{tenant}"})).json()
         denial = (await client.post("/v1/denials", json={"ein": "89888888", "reason": "recalled"})).json()
+        away = {"direction": "in", "eids": [eid_text(number)], "reason": "sold", "eim_id": "a.example.com"}
+        handover = (await client.post("/v1/handovers", json=away)).json()
         file = f"eid\n{eid_text(100 + number)}\nnonsense\n"
         await client.post("/v1/smdps", json={"address": f"smdp{tenant}.example.com"})
         upload = (await client.post("/v1/euiccs:import", content=file, headers={"Content-Type": "text/csv"})).json()
@@ -228,6 +236,7 @@ async def _side(database: Database, services: OperatorServices, tenant: TenantId
         notification=str(await _notification(database, tenant, number)),
         smdp=f"smdp{tenant}.example.com",
         denial=denial["id"],
+        handover=handover["id"],
     )
     by_scope = {
         scope: (await services.tokens.create(boss, NewToken(f"{scope.name}-{tenant}", frozenset({scope})))).secret

@@ -91,6 +91,9 @@ async def _right_scope(table: Table, endpoint: Endpoint, client: httpx2.AsyncCli
 _ONE_FOR_ALL: Final = {"previewOrder", "adoptUnknownCaller", "adoptUnknownCallers"}
 _ALSO: Final[dict[str, set[int]]] = {
     "adoptUnknownCaller": {404, 422},  # nobody calls here
+    "beginHandover": {409},  # it is in one
+    "moveToNewestKey": {409},  # there is one key
+    "resumeEuicc": {409},  # nothing holds it up
     "adoptUnknownCallers": {404, 409, 422},
     "revokeToken": {404},  # it was rotated before
     "withdraw": {404, 409},

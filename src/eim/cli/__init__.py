@@ -23,6 +23,7 @@ _COMMANDS = {
     "events": "eim.cli.events:events",
     "export": "eim.cli.bundle:export_file",
     "associations": "eim.cli.associations:associations",
+    "handover": "eim.cli.handover:handover",
     "identities": "eim.cli.tenants:identities",
     "import": "eim.cli.bundle:import_bundle",
     "keys": "eim.cli.keys:keys",

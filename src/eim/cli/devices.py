@@ -206,6 +206,7 @@ def _shown(shown: Shown) -> Table:
         ("Key", _key(association)),
         ("Counter", association.counter),
         ("Stalled", _stalled(association)),
+        ("Hand-over", association.handover),
         ("Handed over", association.handed_over_at),
         ("Signature form", association.signature_form),
         ("In its mailbox", f"{head.operation}, given {head.deliveries} times" if head else None),

@@ -61,6 +61,7 @@ class Happening(Enum):
     EUICC_COUNTER_HIGH = ("euicc.counter_high", 1, "Alarm: the card's counter has passed 90 % of its ceiling.")
     EUICC_STALLED = ("euicc.stalled", 1, "Alarm: nothing more is signed for the card; `reason` says why.")
     EUICC_RESUMED = ("euicc.resumed", 1, "An operator let a stalled card go on.")
+    EUICC_HANDOVER = ("euicc.handover", 1, "The card's hand-over to or from another eIM reached `stage`.")
     EUICC_KEY_TURNED = ("euicc.key_turned", 1, "The card obeys another key of ours from now on.")
     CERTIFICATE_REFUSED = ("certificate.refused", 1, "The card's certificate is not believed; `why` says the reason.")
     OPERATION_ACCEPTED = ("operation.accepted", 1, "An operation was ordered and will be done.")

@@ -108,6 +108,12 @@ REASONS: Final[Mapping[str, Meaning]] = {
         "the card's counter is far ahead of ours, as if another eIM used our key: it called everything a replay",
         "find out who else signs with this key; `eim associations resume EID` tries again, further on",
     ),
+    "eimNotListed": _meaning(
+        "the card said that it added the new eIM, and doesn't list it", "order listEim and look; then begin anew"
+    ),
+    "eimStillListed": _meaning(
+        "the card said that it deleted the old eIM, and still lists it", "order listEim and look; then begin anew"
+    ),
     "keyUnknown": _meaning(
         "an updateEim got lost, and the card takes neither of the two keys: it may not know us any more",
         "ask the card's other eIM or its factory for its list of eIMs; `eim associations resume EID` tries again",

@@ -14,10 +14,11 @@ from eim import instruments
 from eim.domain.ids import Bucket, Eid, IdentityId, format_eid
 from eim.errors import Contended, EimError, KeyUnusable, LeaseLost, Unavailable, Unworkable
 from eim.services.asking import Asking
+from eim.services.handing import Handing
 from eim.services.lanes import Lane, LaneRules
 from eim.services.leasing import Leasing
 from eim.services.sealing import Sealer
-from eim.store import Db, due, requests, work
+from eim.store import Db, due, handovers, requests, work
 from eim.store.connect import Pool, acquire, transaction
 from eim.store.due import Due
 
@@ -53,6 +54,7 @@ class Worker:
         self._leasing = leasing
         self._sealer = sealer
         self._asking = asking
+        self._handing = Handing(pool)
         self._rules = rules
         few = max(rules.batch // _SLOWER, 1)
         self._fast = Lane(LaneRules("P-256", slow=False, batch=rules.batch, ahead=rules.ahead))
@@ -81,18 +83,22 @@ class Worker:
                 await self._rest(alarm)
 
     async def _do_chores(self) -> int:
-        """Serve requests and end what is past its time."""
+        """Serve requests, end what is past its time, and move hand-overs on."""
         served = 0
         with self._leasing.round() as buckets:
             async with acquire(self._pool) as db:
                 asked = await requests.due(db, buckets, _REQUESTS_A_ROUND)
                 expiring = await work.expiring(db, buckets, _REQUESTS_A_ROUND)
+                going = await handovers.due(db, buckets, _REQUESTS_A_ROUND)
             for request in asked:
                 served += await self._alone(request.eid, self._asking.serve(request, self._leasing.hold))
                 self._hint(request.bucket, request.eid)
             for each in expiring:
                 served += await self._alone(each.eid, self._asking.pass_time(each, self._leasing.hold))
                 self._hint(each.bucket, each.eid)
+            for card in sorted(going):
+                served += await self._alone(card.eid, self._handing.go_on(card, self._leasing.hold))
+                self._hint(card.bucket, card.eid)
         return served
 
     async def _seal_fast(self) -> int:

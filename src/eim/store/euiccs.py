@@ -79,6 +79,8 @@ _READ: Final = """
            (SELECT p.service_provider FROM profiles p
              WHERE p.bucket = e.bucket AND p.eid = e.eid AND p.state = 'enabled' LIMIT 1) AS carrier,
            i.eim_id, e.key_number, e.next_key, e.stalled, e.stalled_at, e.handed_over_at, e.counter,
+           (SELECT h.stage FROM handover_cards h WHERE h.bucket = e.bucket AND h.eid = e.eid
+             ORDER BY h.changed_at DESC LIMIT 1) AS handover,
            e.association_token, e.token_proven, e.signature_form, e.signature_coding,
            e.unverifiable, e.euicc_certificate IS NOT NULL AS certified, e.curve, e.ci_key_id, e.capabilities,
            e.highest_seq, e.plmn, e.orphaned_at, e.quarantined_at, e.quarantine_why, e.denied_by, e.ecall_since,
@@ -229,6 +231,7 @@ class Seen(msgspec.Struct, frozen=True):
     stalled: str | None = None  # why nothing is signed for it
     stalled_at: datetime | None = None
     handed_over_at: datetime | None = None
+    handover: str | None = None  # the stage of its last hand-over
 
 
 async def identities(db: Db, tenant: TenantId) -> tuple[Identity, ...]:
@@ -368,4 +371,5 @@ def _seen(row: Row) -> Seen:
         stalled=row["stalled"],
         stalled_at=row["stalled_at"],
         handed_over_at=row["handed_over_at"],
+        handover=row["handover"],
     )

@@ -17,6 +17,7 @@ from eim.services.auditing import AuditReader
 from eim.services.caring import Care
 from eim.services.denials import Denials
 from eim.services.estate import EstateReader
+from eim.services.handovers import Handovers
 from eim.services.identities import Blobs, Identities, no_blobs
 from eim.services.moving import Associations
 from eim.services.onboarding import CheckCertificates, Onboarding
@@ -42,6 +43,7 @@ from eim.web.barring import BarringDesk
 from eim.web.endpoints import Endpoint, Limits, Resource
 from eim.web.euiccs import Euiccs
 from eim.web.events import EventDesk
+from eim.web.handovers import HandoverDesk
 from eim.web.identities import IdentityDesk
 from eim.web.imports import ImportDesk
 from eim.web.notifications import NotificationDesk, SmdpDesk
@@ -70,6 +72,7 @@ class OperatorServices(msgspec.Struct, frozen=True):
     tenants: Tenants
     identities: Identities
     associations: Associations
+    handovers: Handovers
     audit: AuditReader
     traces: Traces
     timelines: Timelines
@@ -109,6 +112,7 @@ def services_on(pool: Pool, ports: Ports) -> OperatorServices:
         tenants=Tenants(pool),
         identities=Identities(pool, ports.export),
         associations=Associations(pool, ports.confirm_above),
+        handovers=Handovers(pool, ports.confirm_above),
         audit=AuditReader(pool),
         traces=Traces(pool),
         timelines=Timelines(pool),
@@ -158,6 +162,7 @@ def endpoints_of(services: OperatorServices) -> list[Endpoint]:
         *TenantDesk(services.tenants).endpoints(),
         *IdentityDesk(services.identities).endpoints(),
         *AssociationDesk(services.associations).endpoints(),
+        *HandoverDesk(services.handovers).endpoints(),
         *AuditDesk(services.audit).endpoints(),
         *SeeingDesk(services.traces, services.timelines).endpoints(),
         *EventDesk(services.events, services.tokens).endpoints(),

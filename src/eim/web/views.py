@@ -63,6 +63,7 @@ def euicc(seen: Seen) -> api.EuiccView:
         stalled=seen.stalled,
         stalled_at=seen.stalled_at,
         handed_over_at=seen.handed_over_at,
+        handover=seen.handover,
     )
     return api.EuiccView(
         etag=Editable(known.label, known.tags, known.group, known.time_zone, seen.unverifiable).version,
