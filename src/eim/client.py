@@ -28,15 +28,6 @@ from eim.api_access import (
     TokenList,
     TokenView,
 )
-from eim.api_handovers import (
-    HandoverAbort,
-    HandoverBegun,
-    HandoverConfirmation,
-    HandoverList,
-    HandoverQuery,
-    HandoverView,
-    NewHandover,
-)
 from eim.api_associations import KeyChoice, KeyList, KeyMove, KeyMoving, Resumed, Resumption
 from eim.api_barring import (
     BarReason,
@@ -63,6 +54,15 @@ from eim.api_events import (
     WebhookPage,
     WebhookPageQuery,
     WebhookView,
+)
+from eim.api_handovers import (
+    HandoverAbort,
+    HandoverBegun,
+    HandoverConfirmation,
+    HandoverList,
+    HandoverQuery,
+    HandoverView,
+    NewHandover,
 )
 from eim.api_notifications import (
     GivingUp,

@@ -1,5 +1,7 @@
 """Tokens that are lost, reused or senseless, and results that are somebody else's or not quite the card's."""
 
+from contextlib import suppress
+
 import msgspec
 import pytest
 
@@ -135,10 +137,8 @@ async def test_a_lie_about_the_token_costs_a_round_and_no_more(rig: Rig) -> None
 
 
 async def provide_broken(rig: Rig, card: VirtualEuicc, octets: bytes) -> None:
-    try:
+    with suppress(Malformed):  # refused as no message
         await rig.provide(card, octets)
-    except Malformed:
-        pass  # refused as no message
 
 
 async def every_bit(rig: Rig, result: bytes, step: int) -> None:

@@ -30,7 +30,12 @@ async def rig(database: Database) -> Rig:
 
 def other() -> EimConfigurationData:
     return EimConfigurationData(
-        eim_id=OTHER, fqdn=OTHER, id_type=2, counter=0, association_token=-1, public_key=SpkiChoice(OneKey().signer.spki)
+        eim_id=OTHER,
+        fqdn=OTHER,
+        id_type=2,
+        counter=0,
+        association_token=-1,
+        public_key=SpkiChoice(OneKey().signer.spki),
     )
 
 
@@ -100,7 +105,9 @@ async def test_a_card_that_does_not_take_the_new_eim_stays_ours(rig: Rig) -> Non
     assert rigs.EIM_ID in eims(card)
 
 
-async def test_a_card_that_came_from_another_eim_proves_that_it_obeys_us_and_loses_the_other(database: Database) -> None:
+async def test_a_card_that_came_from_another_eim_proves_that_it_obeys_us_and_loses_the_other(
+    database: Database,
+) -> None:
     rig = await rigs.start(database)
     card = rig.cards[0]
     card.associations = associations.add(card.associations, other())

@@ -94,10 +94,8 @@ def _next_in(terms: Terms, card: Stands) -> Move:
 
 
 def _next_out(terms: Terms, card: Stands) -> Move:
-    if card.stage is Stage.UNDOING:
-        return Move(Stage.UNDONE)
-    if card.stage is Stage.DELETING:
-        return Move(Stage.DONE)
+    if card.stage in (Stage.UNDOING, Stage.DELETING):
+        return Move(Stage.UNDONE if card.stage is Stage.UNDOING else Stage.DONE)
     if terms.aborted:
         return Move(Stage.UNDOING)
     if card.stage is Stage.ADDING:

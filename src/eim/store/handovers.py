@@ -134,9 +134,7 @@ async def insert(db: Db, tenant: TenantId, new: Handover, configuration: bytes |
     await db.execute(_INSERT, new.id, tenant, *values, new.size, new.reason, new.ordered_by)
 
 
-async def add(
-    db: Db, tenant: TenantId, handover: UUID, stage: Stage, at: Sequence[tuple[Bucket, Eid]]
-) -> set[Eid]:
+async def add(db: Db, tenant: TenantId, handover: UUID, stage: Stage, at: Sequence[tuple[Bucket, Eid]]) -> set[Eid]:
     """Add cards; those that could be: the tenant's, still ours, and in no other hand-over."""
     columns = [bucket for bucket, _ in at], [eid for _, eid in at]
     return {Eid(row["eid"]) for row in await db.fetch(_ADD, *columns, handover, stage.value, tenant)}
@@ -212,6 +210,4 @@ def _standing(row: Row) -> Standing:
         row["delete_other"],
         row["aborted"],
     )
-    return Standing(
-        terms, Stage(row["stage"]), row["confirmed"], row["operation"], row["state"], row["reason"]
-    )
+    return Standing(terms, Stage(row["stage"]), row["confirmed"], row["operation"], row["state"], row["reason"])

@@ -56,9 +56,7 @@ class HandoverDesk:
         stage = Stage(call.query.stage) if call.query.stage is not None else None
         return _view(await self._handovers.read(call.caller, _id(call.path["id"]), stage, call.query.limit))
 
-    async def confirm(
-        self, call: Call[api_handovers.HandoverConfirmation, api.Nothing]
-    ) -> api_handovers.HandoverView:
+    async def confirm(self, call: Call[api_handovers.HandoverConfirmation, api.Nothing]) -> api_handovers.HandoverView:
         return _view(await self._handovers.confirm(call.caller, _id(call.path["id"]), call.body.eids))
 
     async def abort(self, call: Call[api_handovers.HandoverAbort, api.Nothing]) -> api_handovers.HandoverView:
