@@ -36,6 +36,8 @@ _ORDER: Final = """
 _OPEN: Final = "UPDATE gates SET open = true"
 _HINT: Final = "SELECT pg_notify('eim_work', bucket::text) FROM generate_series(0, 1023) AS bucket"
 _LEFT: Final = "SELECT EXISTS (SELECT 1 FROM operations WHERE state = 'accepted')"
+_TRANSACTIONS: Final = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+_IDLE_S: Final = 15.0
 _HOLDERS: Final = "SELECT count(DISTINCT holder) FROM leases WHERE holder IS NOT NULL"
 
 
@@ -45,6 +47,8 @@ class Run(msgspec.Struct, frozen=True):
     wall: float
     workers: float
     postgres: float
+    idle_transactions: float  # a second, of all workers, with nothing to do
+    idle_cpu: float  # seconds a second, of workers and Postgres
 
 
 class Crew:
@@ -83,15 +87,20 @@ async def _run(made: Database, data: Path, count: int, orders: tuple[int, int]) 
     owner, database_cpu = made.owner(), cpu_of(postgres)
     for statement in _FORGET:
         await owner.execute(statement)
-    await owner.execute(_ORDER, *orders)
-    await vacuum(made)
     async with Crew(made, data, count) as workers_cpu:
+        idle = min(orders[1] / 1000, _IDLE_S)
+        before, used = await owner.fetchval(_TRANSACTIONS), workers_cpu() + database_cpu()
+        await asyncio.sleep(idle)
+        after, used = await owner.fetchval(_TRANSACTIONS), workers_cpu() + database_cpu() - used
+        await owner.execute(_ORDER, *orders)
+        await vacuum(made)
         workers, database_used, began = workers_cpu(), database_cpu(), time.perf_counter()
         await owner.execute(_OPEN)
         await owner.execute(_HINT)
         while await owner.fetchval(_LEFT):  # noqa: ASYNC110 - the database is asked
             await asyncio.sleep(0.05)
-        return Run(time.perf_counter() - began, workers_cpu() - workers, database_cpu() - database_used)
+        sealed = time.perf_counter() - began, workers_cpu() - workers, database_cpu() - database_used
+        return Run(*sealed, (after - before) / idle, used / idle)
 
 
 async def main(wanted: Size) -> None:
@@ -119,6 +128,7 @@ def _report(runs: dict[int, list[Run]], operations: int) -> None:
             f"{alone / best.wall:.2f}x its rate",
             f"{operations / best.wall:,.0f} packages/s",
             f"{_micros(best.workers, operations)} of workers and {_micros(best.postgres, operations)} of Postgres each",
+            f"idle: {best.idle_transactions:.1f} transactions/s and {best.idle_cpu * 1e3:.1f} ms of CPU a second",
             conditions(f"{operations} packages", "P-256", "listProfileInfo", "batches of 1000", "durable commits"),
         )
 

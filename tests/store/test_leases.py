@@ -81,6 +81,43 @@ async def test_a_lease_that_expired_but_was_not_taken_still_holds(database: Data
         await leases.hold(db, holder, own)
 
 
+@pytest.mark.parametrize("times", [30, pytest.param(1000, marks=pytest.mark.slow)])
+async def test_no_late_write_is_accepted_however_often_a_worker_sleeps_past_its_lease(
+    database: Database, times: int
+) -> None:
+    """It sleeps before its transaction, or within it before it asks for its leases; the heir has written meanwhile."""
+    pool = database.pool(DbRole.WORKER)
+    await database.owner().execute("CREATE TABLE written (epoch bigint)")
+    await database.owner().execute("GRANT INSERT ON written TO eim_worker")
+    accepted = 0
+    holder = uuid4()
+    own = await _take(pool, holder, 1, _PAST)
+    for number in range(times):
+        heir = uuid4()
+        async with pool.acquire() as slow:
+            begun = slow.transaction()
+            if number % 2:
+                await begun.start()
+                await slow.execute("SELECT now()")
+            new = await _take(pool, heir, 1, _PAST)
+            async with transaction(pool) as db:
+                await leases.hold(db, heir, new)
+                await db.execute("INSERT INTO written VALUES ($1)", new[0].epoch)
+            if not number % 2:
+                await begun.start()
+            try:
+                await leases.hold(slow, holder, own)
+                await slow.execute("INSERT INTO written VALUES ($1)", own[0].epoch)
+                await begun.commit()
+                accepted += 1
+            except LeaseLost:
+                await begun.rollback()
+        holder, own = heir, new
+    assert accepted == 0
+    epochs = [row["epoch"] for row in await database.owner().fetch("SELECT epoch FROM written")]
+    assert len(epochs) == len(set(epochs)) == times
+
+
 async def test_nobody_takes_over_while_a_writer_is_at_it(database: Database) -> None:
     pool = database.pool(DbRole.WORKER)
     writer, other = uuid4(), uuid4()
