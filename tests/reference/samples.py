@@ -198,7 +198,7 @@ class Samples:
                 EuiccResult(0xBF2D, "listProfileInfo", 11),
                 EuiccResult(0xA8, "addEim", 0, association_token=self.integer()),
                 EuiccResult(0xAB, "listEim", eims=eims),
-                EuiccResult(0xA6, "getRAT"),
+                EuiccResult(0xA6, "getRAT", rules=()),
             )
         )
 
