@@ -14,11 +14,9 @@ import msgspec
 from eim import credentials
 from eim.asn1.sgp32 import AddInitialEimRequest, EimConfigurationData, SpkiChoice, encode
 from eim.domain.ids import bucket_of, format_eid, format_iccid
-from eim.domain.step import Step, kind_of
+from eim.domain.step import Step
 from eim.protocol.trust import check_chain, load_roots
 from eim.services.onboarding import Candidate, Onboarding, Rules
-from eim.services.operations import Operations
-from eim.services.ordering import Ordering, Target, Template
 from eim.services.tokens import SETUP, NewToken, Scope
 from eim.sim.behaviour import Backoff, Behaviour
 from eim.sim.euicc import VirtualEuicc
@@ -33,13 +31,19 @@ from eim.store.connect import DbRole
 from eim.web.operator import operator_app
 from tests.cluster import Cluster
 from tests.database import Database, fresh
+from tests.esipa.asking import asked
 from tests.esipa.server import EIM_ID, configure, logins, serving_device, working
 from tests.operator_side import client_of, services_of
 from tests.services.rig import now
 
 QUICK: Final = Behaviour(backoff=Backoff(0.01, 0.05), tries=5, attach_pause=0.01, attach_tries=2)
 _OPERATORS: Final = 3  # who ask at once: a test's database has few connections
+_CALLS: Final = 3  # of a device until its package was sealed: a busy machine may take long
 _AT_ONCE: Final = 16  # visits; more would only wait for each other
+
+
+class Refused(Exception):
+    """What the API answered to an order that it doesn't take."""
 
 
 class Grounds:
@@ -50,7 +54,6 @@ class Grounds:
         self.journal = fleet.journal
         self.client = client
         self.owner = database.owner()
-        self._operations = Operations(database.pool(DbRole.OPERATOR))
         self._eim = Eim(EIM_ID, line, Counts())
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._desk = asyncio.Semaphore(_OPERATORS)
@@ -62,9 +65,13 @@ class Grounds:
         async with self._turns:
             return await ipa.visit()
 
-    async def place(self, asked: Ordering) -> UUID:
+    async def place(self, body: Mapping[str, object]) -> UUID:
+        """Order one operation, as an operator does."""
         async with self._desk:
-            return (await self._operations.place(SETUP, asked, None)).placed[0].operation
+            answer = await self.client.post("/v1/operations", json=body)
+        if answer.status_code != httpx2.codes.ACCEPTED:
+            raise Refused(answer.text)
+        return UUID(answer.json()["operations"][0]["operation"])
 
     async def get(self, path: str) -> Mapping[str, object]:
         """What the API shows."""
@@ -97,20 +104,24 @@ class Device:
 
     async def order(self, *steps: Step, retries: int | None = 0) -> UUID:
         """Past all guards. `retries`: how often it is tried again by itself; None: as the refusal deserves."""
-        asked = Ordering(
-            kind_of(steps),
-            (Target(self.eid),),
-            steps=tuple(map(Template, steps)),
-            force_reason="the test asks for it",
-            retries=retries,
-        )
-        return await self.grounds.place(asked)
+        body = {
+            "eid": self.eid,
+            "steps": [asked(step) for step in steps],
+            "force": True,
+            "reason": "the test asks for it",
+        }
+        return await self.grounds.place(body if retries is None else body | {"retries": retries})
 
     async def do(self, *steps: Step, retries: int | None = 0) -> Mapping[str, object]:
-        """Order, let the device call, and see what the API makes of it."""
+        """Order, let the device call, and see what the API makes of it. It calls again while nothing came of it."""
         operation = await self.order(*steps, retries=retries)
-        await self.visit()
-        return await self.grounds.get(f"/v1/operations/{operation}")
+        shown: Mapping[str, object] = {}
+        for _ in range(_CALLS):
+            await self.visit()
+            shown = await self.grounds.get(f"/v1/operations/{operation}")
+            if shown["handed_at"] is not None and shown["state"] != "out":
+                break
+        return shown
 
     async def believed(self) -> Mapping[str, str]:
         """Each profile's state, by the name of it, as the API shows it."""

@@ -39,7 +39,7 @@ from eim.sim.switches import Switches
 from tests.cluster import Cluster
 from tests.domain.steps import CONFIG
 from tests.esipa.grounds import QUICK, Device, opened
-from tests.esipa.server import EIM_ID
+from tests.esipa.server import EIM_ID, Served
 
 pytestmark = pytest.mark.xdist_group("every code")  # all cells come from one run
 
@@ -70,11 +70,11 @@ class Said(msgspec.Struct, frozen=True):
 
     @property
     def named(self) -> set[str]:
-        """The standard's names in what happened, where a meaning and a next step stand beside."""
+        """The standard's names in what happened, where a meaning, an owner and a next step stand beside."""
         found = set[str]()
         for item in self.timeline:
             data = item["data"]
-            if isinstance(data, dict) and item["meaning"] and item["next_step"]:
+            if isinstance(data, dict) and item["meaning"] and item["next_step"] and item["owner"]:
                 found |= {str(data.get(key)) for key in ("reason", "error", "rollback")}
         return found
 
@@ -227,3 +227,8 @@ def test_no_code_is_left_out() -> None:
     provoked = {*ENDING, *REFUSALS}
     assert provoked == {(what, code) for what, codes in CODES.items() if what not in NOT_FOR_AN_EIM for code in codes}
     assert set(names()) <= provoked
+
+
+async def test_a_poll_that_names_no_card_is_answered_missing_eid(served: Served) -> None:
+    """The other codes of eimPackageError: test_http (2 and 3), and "nothing" (1) everywhere."""
+    assert (await served.door.post(bytes.fromhex("BF4F00"))).body == bytes.fromhex("BF4F03020104")
