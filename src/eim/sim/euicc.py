@@ -372,7 +372,7 @@ class VirtualEuicc:
         """A notification for each, to be kept until it is acknowledged; their sequence numbers."""
         drawn = []
         for event, profile in events:
-            if profile.notify is None:
+            if profile.notify is None or self.switches.form is SignatureForm.NONE:  # it can sign nothing
                 continue
             seq = self._draw_seq()
             self._notifications[seq] = StoredNotification(
