@@ -32,7 +32,7 @@ PASSPHRASE = "correct horse battery"
 
 def key_in(data: Path) -> OneKey:
     keys = OneKey()
-    keys.signer = KeyStore(data / "keys", Mode.TEST).load("test")
+    keys.signer = keys.signers["test"] = KeyStore(data / "keys", Mode.TEST).load("test")
     return keys
 
 
