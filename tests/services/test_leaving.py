@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eim.domain.ids import format_eid
+from eim.domain.ids import IdentityId, format_eid
 from eim.domain.operation import Kind
 from eim.errors import Conflict, InvalidRequest, KeyUnusable
 from eim.keys.files import KeyStore
@@ -17,12 +17,14 @@ from eim.services import bundle
 from eim.services.arriving import Arrived, Arriving, Existing, Rules
 from eim.services.bundle import Key, Writer, check, fingerprint
 from eim.services.leaving import History, Leaving, header
+from eim.services.moving import Associations, Move
 from eim.services.onboarding import HIGHEST_COUNTER
 from eim.services.tokens import SETUP
 from eim.sim.fleet import Fleet, Make
 from eim.sim.journal import Journal
 from eim.sim.journal import check as check_journal
 from eim.sim.pki import Pki
+from eim.store.connect import DbRole
 from tests.cluster import Cluster
 from tests.database import Database, fresh
 from tests.services.rig import EIM_ID, OneKey, Rig, add_initial_eim, now
@@ -202,3 +204,23 @@ def test_keys_travel_locked_and_overwrite_nothing(tmp_path: Path) -> None:
         unlock_files(tmp_path / "fourth", {"../evil.pem": files["keys/test.pem"]}, PASSPHRASE)
     with pytest.raises(KeyUnusable, match="12 characters"):
         locked_files(old, "short")
+
+
+async def test_a_card_on_another_key_goes_on_with_it_after_export_wipe_and_import(
+    database: Database, postgres: Cluster, tmp_path: Path
+) -> None:
+    rig = await started(database, tmp_path / "old", 1)
+    await rig.add_key()
+    moving = Associations(database.pool(DbRole.OPERATOR), 10)
+    await moving.move(SETUP, IdentityId(1), Move("a year"), None)
+    (card,) = rig.cards
+    await rig.visit(card)
+    taken = await leave(rig, key_in(tmp_path / "old"), {})
+    async with fresh(postgres) as other:
+        await arrive(other, taken)
+        again = Rig(other, rig.fleet, rig.keys)
+        await again.leasing.refresh()
+        order = await again.order(card, Kind.LIST_PROFILES)
+        await again.visit(card)
+        ended = await again.operation(order)
+        assert (ended["state"], ended["doubt"]) == ("done", None)

@@ -10,7 +10,7 @@ import msgspec
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, IdentityId, TenantId, bucket_of, format_eid, read_eid, with_bucket
 from eim.errors import Conflict
-from eim.services.bundle import Euicc, Identity, Line, Tenant
+from eim.services.bundle import Association, Euicc, Identity, IdentityKey, Line, Tenant
 from eim.services.bundle import Event as PastEvent
 from eim.services.onboarding import HIGHEST_COUNTER
 from eim.services.tokens import Caller
@@ -66,6 +66,8 @@ class Arriving:
                     await self._take_tenant(line)
                 case Identity():
                     owners[line.tenant, line.eim_id] = await self._take_identity(line)
+                case IdentityKey():
+                    await self._take_key(line, owners[line.tenant, line.eim_id])
                 case Euicc():
                     cards.append(line)
                 case PastEvent():
@@ -94,6 +96,11 @@ class Arriving:
         if found is None:
             raise Conflict(f"the identity {identity.eim_id} can't be made here")
         return _Owner(tenant, found)
+
+    async def _take_key(self, key: IdentityKey, owner: _Owner) -> None:
+        async with transaction(self._pool) as db:
+            values = (key.number, key.key_name, key.curve, key.public_key)
+            await estate.add_identity_key(db, owner.identity, owner.tenant, values, (key.loaded, key.lowest))
 
     async def _take_cards(
         self,
@@ -190,7 +197,16 @@ def _card(bucket: Bucket, eid: Eid, card: Euicc, placed: tuple[_Owner, int]) -> 
         ),
         packages=packages,
         mailbox=(*carried, box.handed_at if head else None, box.deliveries if head else 0, box.highest_handed),
+        keys=msgspec.structs.astuple(_keys(card, counter)),
     )
+
+
+def _keys(card: Euicc, counter: int) -> Association:
+    """A count that was begun with another key rises by as much as the other one."""
+    if card.keys.next_counter is None:
+        return card.keys
+    start = card.keys.next_counter + max(counter - card.counter, 0)
+    return msgspec.structs.replace(card.keys, next_counter=start)
 
 
 def _columns(card: Euicc, counter: int) -> tuple[object, ...]:

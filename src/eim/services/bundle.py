@@ -46,6 +46,19 @@ class Identity(msgspec.Struct, frozen=True, tag_field="part", tag="identity"):
     retired_at: datetime | None
 
 
+class IdentityKey(msgspec.Struct, frozen=True, tag_field="part", tag="identity_key"):
+    """A key of an identity after its first one."""
+
+    tenant: str
+    eim_id: str
+    number: int
+    key_name: str
+    curve: str
+    public_key: bytes  # SubjectPublicKeyInfo
+    loaded: int  # the number of the key that new eUICCs come with
+    lowest: int  # keys before this one are retired
+
+
 class Key(msgspec.Struct, frozen=True, tag_field="part", tag="key"):
     """A file of the data folder. Private keys are PKCS #8, encrypted with the passphrase."""
 
@@ -110,6 +123,23 @@ class Package(msgspec.Struct, frozen=True):
     speaks: str
     sealed: bytes
     state: str
+    key_number: int = 0  # of the identity: the key that signed it
+    association: int = 0  # whose count the counter belongs to
+
+
+class Association(msgspec.Struct, frozen=True):
+    """What of an association changes: keys, counts, and a token on trial."""
+
+    key_number: int = 0
+    next_key: int | None = None
+    next_counter: int | None = None
+    trial_key: int | None = None
+    association: int = 0
+    former_token: int | None = None
+    token_on_trial: bool = False
+    stalled: str | None = None
+    stalled_at: datetime | None = None
+    handed_over_at: datetime | None = None
 
 
 class Mailbox(msgspec.Struct, frozen=True):
@@ -160,6 +190,7 @@ class Euicc(msgspec.Struct, frozen=True, tag_field="part", tag="euicc"):
     orphaned_at: datetime | None = None
     quarantined_at: datetime | None = None
     quarantine_why: str | None = None
+    keys: Association = Association()
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="part", tag="event"):
@@ -186,7 +217,7 @@ class Signature(msgspec.Struct, frozen=True, tag_field="part", tag="signature"):
     signature: bytes  # ECDSA with SHA-256, r || s
 
 
-Line: TypeAlias = Header | Tenant | Identity | Key | Euicc | Event | Manifest | Signature
+Line: TypeAlias = Header | Tenant | Identity | IdentityKey | Key | Euicc | Event | Manifest | Signature
 Sign: TypeAlias = Callable[[bytes], bytes]
 
 

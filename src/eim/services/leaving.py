@@ -38,6 +38,8 @@ class Leaving:
                 to.add(msgspec.convert(row, bundle.Tenant))
             for row in await estate.identities(db):
                 to.add(msgspec.convert(row, bundle.Identity))
+            for row in await estate.identity_keys(db):
+                to.add(msgspec.convert(row, bundle.IdentityKey))
             for key in keys:
                 to.add(key)
             for number in range(BUCKETS):
@@ -68,7 +70,9 @@ def _euiccs(rows: estate.Rows) -> Iterable[bundle.Euicc]:
         mailbox = {name: values.pop(name) for name in _MAILBOX}
         if mailbox["number"] not in with_card or mailbox["handed_at"] is None:
             mailbox |= {"number": None, "handed_at": None, "deliveries": 0}
+        keys = {name: values.pop(name) for name in bundle.Association.__struct_fields__}
         values |= {
+            "keys": keys,
             "eid": format_eid(Eid(eid)),
             "profiles": profiles.get(eid, ()),
             "open_operations": opened.get(eid, ()),

@@ -22,7 +22,9 @@ _EUICCS: Final = """
            e.time_zone, e.introduced_at, e.counter, e.association_token, e.token_proven, e.ordinals, e.packages,
            e.speaks, e.signature_form, e.signature_coding, e.unverifiable, e.euicc_certificate, e.eum_certificate,
            e.curve, e.public_key, e.ci_key_id, e.capabilities, e.highest_seq, e.last_seen_at, e.plmn, e.inventory_at,
-           e.settings, e.eims, e.eims_at, e.orphaned_at, e.quarantined_at, e.quarantine_why, m.number, m.handed_at,
+           e.key_number, e.next_key, e.next_counter, e.trial_key, e.association, e.former_token, e.token_on_trial,
+           e.stalled, e.stalled_at, e.handed_over_at, e.settings, e.eims, e.eims_at, e.orphaned_at, e.quarantined_at,
+           e.quarantine_why, m.number, m.handed_at,
            m.deliveries, m.highest_handed
       FROM euiccs e
       JOIN tenants t ON t.id = e.tenant
@@ -43,7 +45,8 @@ _OPEN: Final = """
      WHERE bucket = $1 AND (state = 'accepted' OR state IN ('sealed', 'out', 'in_doubt')) ORDER BY eid, ordinal
 """
 _OUT: Final = """
-    SELECT p.eid, p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state
+    SELECT p.eid, p.number, p.operation, p.counter, p.transaction, p.token, p.speaks, p.sealed, p.state,
+           p.key_number, p.association
       FROM packages p
       JOIN operations o ON o.bucket = p.bucket AND o.id = p.operation
      WHERE p.bucket = $1 AND o.bucket = $1 AND o.state IN ('out', 'in_doubt') AND p.state IN ('head', 'ended')
@@ -61,6 +64,24 @@ _MAKE_IDENTITY: Final = """
     INSERT INTO identities (id, tenant, eim_id, eim_id_type, fqdn, curve, public_key, key_name, initial_counter,
                             retired_at)
     SELECT coalesce(max(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9 FROM identities
+"""
+_IDENTITY_KEYS: Final = """
+    SELECT t.name AS tenant, i.eim_id, k.number, k.key_name, k.curve, k.public_key, i.key_number AS loaded,
+           i.lowest_key AS lowest
+      FROM identity_keys k JOIN identities i ON i.id = k.identity JOIN tenants t ON t.id = i.tenant
+     ORDER BY k.identity, k.number
+"""
+_ADD_IDENTITY_KEY: Final = """
+    INSERT INTO identity_keys (identity, number, tenant, key_name, curve, public_key)
+    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (identity, number) DO NOTHING
+"""
+_LOAD_KEY: Final = """
+    UPDATE identities SET key_number = greatest(key_number, $2), lowest_key = greatest(lowest_key, $3) WHERE id = $1
+"""
+_ASSOCIATE: Final = """
+    UPDATE euiccs SET key_number = $3, next_key = $4, next_counter = $5, trial_key = $6, association = $7,
+                      former_token = $8, token_on_trial = $9, stalled = $10, stalled_at = $11, handed_over_at = $12
+     WHERE bucket = $1 AND eid = $2
 """
 _KNOWN: Final = """
     SELECT e.eid, e.tenant, e.counter FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
@@ -95,8 +116,8 @@ _ADD_OPERATION: Final = """
 """
 _ADD_PACKAGE: Final = """
     INSERT INTO packages (bucket, eid, identity, number, operation, counter, transaction, token, speaks, sealed, state,
-                          gate, not_before)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, now())
+                          key_number, association, gate, not_before)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, now())
 """
 _ADD_MAILBOX: Final = "INSERT INTO mailbox (bucket, eid, tenant) VALUES ($1, $2, $3)"
 _PUT_OUT: Final = """
@@ -142,6 +163,7 @@ class Card(msgspec.Struct, frozen=True):
     operations: Sequence[tuple[object, ...]]
     packages: Sequence[tuple[object, ...]]
     mailbox: tuple[object, ...]
+    keys: tuple[object, ...]  # as in services/bundle.py: Association
 
 
 async def tenants(db: Db) -> list[Mapping[str, object]]:
@@ -150,6 +172,20 @@ async def tenants(db: Db) -> list[Mapping[str, object]]:
 
 async def identities(db: Db) -> list[Mapping[str, object]]:
     return [dict(row) for row in await db.fetch(_IDENTITIES)]
+
+
+async def identity_keys(db: Db) -> list[Mapping[str, object]]:
+    """The keys of identities after their first ones."""
+    return [dict(row) for row in await db.fetch(_IDENTITY_KEYS)]
+
+
+async def add_identity_key(
+    db: Db, identity: IdentityId, tenant: TenantId, key: tuple[int, str, str, bytes], said: tuple[int, int]
+) -> None:
+    """key: (number, name, curve, public key); said: which is loaded, and the lowest that is not retired."""
+    number, *values = key
+    await db.execute(_ADD_IDENTITY_KEY, identity, number, tenant, *values)
+    await db.execute(_LOAD_KEY, identity, *said)
 
 
 async def of_bucket(db: Db, bucket: Bucket) -> Rows:
@@ -194,6 +230,7 @@ async def add(db: Db, cards: Sequence[Card]) -> None:
     operations = [(c.bucket, c.eid, c.tenant, c.identity, *each) for c in cards for each in c.operations]
     await db.executemany(_ADD_OPERATION, operations)
     await db.executemany(_ADD_PACKAGE, [(c.bucket, c.eid, c.identity, *each) for c in cards for each in c.packages])
+    await db.executemany(_ASSOCIATE, [(c.bucket, c.eid, *c.keys) for c in cards])
     await db.executemany(_ADD_MAILBOX, keys)
     await db.executemany(_PUT_OUT, [(c.bucket, c.eid, *c.mailbox) for c in cards])
 
