@@ -9,6 +9,7 @@ from eim.asn1.sgp32 import EuiccPackageRequest, decode
 from eim.domain.operation import Kind
 from eim.services.associating import RenewalRule
 from eim.services.sealing import Sealer
+from eim.sim import euicc
 from eim.sim.euicc import VirtualEuicc
 from eim.sim.journal import Received, Verdict
 from eim.store.connect import DbRole
@@ -176,3 +177,26 @@ async def test_a_card_out_of_reach_is_left_after_four_tries_with_a_reason(rig: R
     assert (await rig.operation(order))["state"] == "in_doubt"
     assert await rig.poll(card) is None
     assert (await kinds(rig, card)).count("euicc.stalled") == 1
+
+
+async def test_a_card_that_counts_less_far_is_met_half_way_back_and_left_after_four_tries(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = rig.cards[0]
+    monkeypatch.setattr(euicc, "HIGHEST_COUNTER", 700_000)  # the standard wants more of a card
+    await rig.database.owner().execute("UPDATE euiccs SET counter = 1_000_000")  # as after jumps
+    order = await rig.order(card, Kind.ENABLE, B)
+    await rig.visit(card)
+    assert (await rig.operation(order))["state"] == "done"
+    now = await row(rig, card)
+    assert 499_990 < now["counter"] < 500_100  # type: ignore[operator]
+    assert now["resyncs"] == 0
+    monkeypatch.setattr(euicc, "HIGHEST_COUNTER", 1)
+    refused = await rig.order(card, Kind.LIST_PROFILES)
+    for _ in range(6):
+        await rig.visit(card)
+    now = await row(rig, card)
+    assert now["stalled"] == "counterValueOutOfRange"
+    assert (await rig.operation(refused))["state"] == "accepted", "the card signed that it did not execute it"
+    audits = await rig.database.owner().fetch("SELECT 1 FROM audit WHERE action = 'counter.resynced'")
+    assert len(audits) <= 5
