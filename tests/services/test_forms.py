@@ -15,6 +15,7 @@ from tests.services import rig as rigs
 from tests.services.rig import Rig
 
 B = "Carrier B"
+_WRAPPER = 5  # octets: BF51, its length, A0, its length
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # the order of P-256
 
 
@@ -142,8 +143,9 @@ async def provide_broken(rig: Rig, card: VirtualEuicc, octets: bytes) -> None:
 
 
 async def every_bit(rig: Rig, result: bytes, step: int) -> None:
+    """From the signed data on: the five octets before it are not signed, and read leniently."""
     card = rig.cards[0]
-    for bit in range(0, len(result) * 8, step):
+    for bit in range(_WRAPPER * 8, len(result) * 8, step):
         broken = bytearray(result)
         broken[bit // 8] ^= 0x80 >> bit % 8
         await provide_broken(rig, card, bytes(broken))
