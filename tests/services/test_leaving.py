@@ -4,6 +4,7 @@ import gzip
 import io
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -118,6 +119,43 @@ async def test_the_fleet_goes_on_after_export_wipe_and_import(
         assert await other.owner().fetchval("SELECT count(*) FROM euicc_tags") == 10
         report = check_journal(rig.journal.entries)
         assert report.sound, report
+
+
+# What of a card doesn't travel: the counter has its margin, traces end, a denial finds its cards again, and alarms, an
+# emergency call, a reported cause and tries to meet the counter begin anew.
+LEFT_BEHIND = {
+    *("counter", "counter_alarmed_at", "resyncs", "trace_left", "traced_until", "denied_by", "marks"),
+    *("ecall_since", "ecall_answers", "reset_at", "reported_cause"),
+}
+
+
+async def test_every_column_of_a_card_travels_with_its_keys_and_denials(
+    database: Database, postgres: Cluster, tmp_path: Path
+) -> None:
+    rig = await started(database, tmp_path / "old", 1)
+    owner = database.owner()
+    await rig.add_key()
+    await owner.execute(
+        "UPDATE euiccs SET key_number = 1, next_key = 1, next_counter = 7, association = 3, resyncs = 2, "
+        "stalled = 'counter', stalled_at = now(), marks = '{cert:00}', reset_at = now(), reported_cause = 4, "
+        "former_token = 9, token_on_trial = true, handed_over_at = now(), counter_alarmed_at = now()"
+    )
+    await owner.execute(
+        "INSERT INTO denials (id, tenant, mark, reason, created_by) VALUES ($1, 1, 'ein:89', 'stolen', 'a test')",
+        uuid4(),
+    )
+    taken = await leave(rig, key_in(tmp_path / "old"), locked_files(tmp_path / "old", PASSPHRASE))
+    rows = "SELECT to_jsonb(e) - $1::text[] FROM euiccs e"
+    keys = "SELECT to_jsonb(k) - 'created_at' FROM identity_keys k ORDER BY k.number"
+    denials = "SELECT to_jsonb(d) FROM denials d"
+    async with fresh(postgres) as other:
+        await arrive(other, taken)
+        there = other.owner()
+        assert await there.fetchval(rows, list(LEFT_BEHIND)) == await owner.fetchval(rows, list(LEFT_BEHIND))
+        assert [r[0] for r in await there.fetch(keys)] == [r[0] for r in await owner.fetch(keys)] != []
+        assert [r[0] for r in await there.fetch(denials)] == [r[0] for r in await owner.fetch(denials)] != []
+        await arrive(other, taken)
+        assert await there.fetchval("SELECT count(*) FROM denials") == 1
 
 
 async def test_a_bundle_that_was_touched_is_refused(database: Database, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, IdentityId, TenantId, bucket_of, format_eid, read_eid, with_bucket
 from eim.errors import Conflict
-from eim.services.bundle import Association, Euicc, Identity, IdentityKey, Line, Tenant
+from eim.services.bundle import Association, Denial, Euicc, Identity, IdentityKey, Line, Tenant
 from eim.services.bundle import Event as PastEvent
 from eim.services.onboarding import HIGHEST_COUNTER
 from eim.services.tokens import Caller
@@ -68,6 +68,8 @@ class Arriving:
                     owners[line.tenant, line.eim_id] = await self._take_identity(line)
                 case IdentityKey():
                     await self._take_key(line, owners[line.tenant, line.eim_id])
+                case Denial():
+                    await self._take_denial(line)
                 case Euicc():
                     cards.append(line)
                 case PastEvent():
@@ -101,6 +103,11 @@ class Arriving:
         async with transaction(self._pool) as db:
             values = (key.number, key.key_name, key.curve, key.public_key)
             await estate.add_identity_key(db, owner.identity, owner.tenant, values, (key.loaded, key.lowest))
+
+    async def _take_denial(self, denial: Denial) -> None:
+        async with transaction(self._pool) as db:
+            named, ident, *values = msgspec.structs.astuple(denial)
+            await estate.deny(db, (ident, (await _tenants(db))[named], *values))
 
     async def _take_cards(
         self,

@@ -59,6 +59,18 @@ class IdentityKey(msgspec.Struct, frozen=True, tag_field="part", tag="identity_k
     lowest: int  # keys before this one are retired
 
 
+class Denial(msgspec.Struct, frozen=True, tag_field="part", tag="denial"):
+    """Whom nothing goes out to."""
+
+    tenant: str
+    id: UUID
+    mark: str
+    reason: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
 class Key(msgspec.Struct, frozen=True, tag_field="part", tag="key"):
     """A file of the data folder. Private keys are PKCS #8, encrypted with the passphrase."""
 
@@ -217,7 +229,7 @@ class Signature(msgspec.Struct, frozen=True, tag_field="part", tag="signature"):
     signature: bytes  # ECDSA with SHA-256, r || s
 
 
-Line: TypeAlias = Header | Tenant | Identity | IdentityKey | Key | Euicc | Event | Manifest | Signature
+Line: TypeAlias = Header | Tenant | Identity | IdentityKey | Denial | Key | Euicc | Event | Manifest | Signature
 Sign: TypeAlias = Callable[[bytes], bytes]
 
 

@@ -40,6 +40,8 @@ class Leaving:
                 to.add(msgspec.convert(row, bundle.Identity))
             for row in await estate.identity_keys(db):
                 to.add(msgspec.convert(row, bundle.IdentityKey))
+            for row in await estate.denials(db):
+                to.add(msgspec.convert(row, bundle.Denial))
             for key in keys:
                 to.add(key)
             for number in range(BUCKETS):

@@ -17,6 +17,10 @@ _IDENTITIES: Final = """
            i.initial_counter, i.retired_at
       FROM identities i JOIN tenants t ON t.id = i.tenant ORDER BY i.id
 """
+_DENIALS: Final = """
+    SELECT t.name AS tenant, d.id, d.mark, d.reason, d.created_by, d.created_at, d.expires_at
+      FROM denials d JOIN tenants t ON t.id = d.tenant WHERE d.lifted_at IS NULL ORDER BY d.created_at, d.id
+"""
 _EUICCS: Final = """
     SELECT e.eid, t.name AS tenant, i.eim_id AS identity, e.created_at, e.label, e.tags, e.group_name AS "group",
            e.time_zone, e.introduced_at, e.counter, e.association_token, e.token_proven, e.ordinals, e.packages,
@@ -82,6 +86,10 @@ _ASSOCIATE: Final = """
     UPDATE euiccs SET key_number = $3, next_key = $4, next_counter = $5, trial_key = $6, association = $7,
                       former_token = $8, token_on_trial = $9, stalled = $10, stalled_at = $11, handed_over_at = $12
      WHERE bucket = $1 AND eid = $2
+"""
+_DENY: Final = """
+    INSERT INTO denials (id, tenant, mark, reason, created_by, created_at, expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
 """
 _KNOWN: Final = """
     SELECT e.eid, e.tenant, e.counter FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
@@ -188,6 +196,11 @@ async def add_identity_key(
     await db.execute(_LOAD_KEY, identity, *said)
 
 
+async def denials(db: Db) -> list[Mapping[str, object]]:
+    """Those that stand."""
+    return [dict(row) for row in await db.fetch(_DENIALS)]
+
+
 async def of_bucket(db: Db, bucket: Bucket) -> Rows:
     """All eUICCs of one bucket with what belongs to them."""
     euiccs = await db.fetch(_EUICCS, bucket)
@@ -206,6 +219,11 @@ async def make_tenant(db: Db, name: str, limits: tuple[int | None, ...]) -> None
 
 async def make_identity(db: Db, tenant: TenantId, values: tuple[object, ...]) -> None:
     await db.execute(_MAKE_IDENTITY, tenant, *values)
+
+
+async def deny(db: Db, values: tuple[object, ...]) -> None:
+    """Again changes nothing."""
+    await db.execute(_DENY, *values)
 
 
 async def present(db: Db, at: Sequence[tuple[Bucket, Eid]]) -> dict[Eid, Present]:
