@@ -121,8 +121,8 @@ async def test_the_fleet_goes_on_after_export_wipe_and_import(
         assert report.sound, report
 
 
-# What of a card doesn't travel as it is: the counters have their margin, traces end, a denial finds its cards again, and alarms, an
-# emergency call, a reported cause and tries to meet the counter begin anew.
+# What of a card doesn't travel as it is: the counters have their margin, traces end, a denial finds its cards again;
+# alarms, an emergency call, a reported cause and tries to meet the counter begin anew.
 LEFT_BEHIND = {
     *("counter", "next_counter", "counter_alarmed_at", "resyncs", "trace_left", "traced_until", "denied_by", "marks"),
     *("ecall_since", "ecall_answers", "reset_at", "reported_cause"),
