@@ -180,9 +180,11 @@ def _suspicion(config: Config) -> SuspicionRules:
 
 
 def ages(config: Config) -> Ages:
-    """How long what is over is kept."""
+    """How long what is over is kept. What a remembered idempotency key answers with stays as long as the key."""
     kept = config.retention
-    return Ages({kind: timedelta(days=getattr(kept, kind.value)) for kind in Aging})
+    asked = max(kept.operations, kept.keys)
+    days = {kind: getattr(kept, kind.value, asked) for kind in Aging} | {Aging.OPERATIONS: asked}
+    return Ages({kind: timedelta(days=many) for kind, many in days.items()})
 
 
 def _delivery_rules(config: Config) -> DeliveryRules:

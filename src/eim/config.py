@@ -351,6 +351,11 @@ class Retention(msgspec.Struct, frozen=True):
     ] = 90
     notifications: Annotated[Days, Meta(description="Notifications that were delivered or given up.")] = 400
     strays: Annotated[Days, Meta(description="Messages that name nobody.")] = 30
+    operations: Annotated[
+        Days, Meta(description="Operations that ended, and their orders; not before results and packages of theirs.")
+    ] = 1200
+    keys: Annotated[Days, Meta(description="Idempotency keys with their answers.")] = 90
+    imports: Annotated[Days, Meta(description="Reports of files that were uploaded.")] = 400
 
 
 class Trust(msgspec.Struct, frozen=True):

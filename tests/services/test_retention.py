@@ -18,10 +18,21 @@ from tests.services import rig
 from tests.services.rig import Rig
 
 EVERY = Ages(dict.fromkeys(Aging, timedelta(days=90)))
+BUT_OPERATIONS = Ages({kind: age for kind, age in EVERY.kept.items() if kind is not Aging.OPERATIONS})
 
 
-def forgetting(database: Database) -> Retention:
-    return Retention(database.pool(DbRole.WORKER), EVERY)
+def forgetting(database: Database, ages: Ages = EVERY) -> Retention:
+    return Retention(database.pool(DbRole.WORKER), ages)
+
+
+async def purged(database: Database, ages: Ages = EVERY) -> dict[Aging, int]:
+    """What a purge of the buckets that hold anything finds; that with bucket 0 goes last, as in `purge_all`."""
+    held = {row["bucket"] for row in await database.owner().fetch("SELECT bucket FROM euiccs")} - {0}
+    total = dict.fromkeys(ages.kept, 0)
+    for bucket in [*held, 0]:
+        for kind, gone in (await forgetting(database, ages).purge(Bucket(bucket))).items():
+            total[kind] += gone
+    return total
 
 
 async def aged(database: Database) -> None:
@@ -33,6 +44,9 @@ async def aged(database: Database) -> None:
         ("events", ("at",)),
         ("notifications", ("received_at",)),
         ("operations", ("created_at", "ended_at")),
+        ("orders", ("created_at",)),
+        ("requests_seen", ("created_at",)),
+        ("imports", ("changed_at",)),
     ):
         for column in columns:
             await owner.execute(f"UPDATE {table} SET {column} = {column} - interval '1 year'")
@@ -56,23 +70,76 @@ async def worked(database: Database) -> tuple[Rig, UUID, bytes]:
 async def test_octets_of_ended_packages_go_and_their_counters_stay(database: Database) -> None:
     made, _, _ = await worked(database)
     before = sorted(await made.rows("packages", made.cards[0]), key=itemgetter("number"))
-    gone = await forgetting(database).purge_all()
+    gone = await purged(database)
     after = sorted(await made.rows("packages", made.cards[0]), key=itemgetter("number"))
     assert gone[Aging.PACKAGES] == len(before) > 0
     assert {row["sealed"] for row in after} == {b""}
     assert [(r["counter"], r["transaction"]) for r in after] == [(r["counter"], r["transaction"]) for r in before]
     assert all(row["digest"] is not None for row in after)
-    assert set((await forgetting(database).purge_all()).values()) == {0}, "a second purge found something"
+    assert set((await purged(database)).values()) == {0}, "a second purge found something"
 
 
 async def test_a_result_that_comes_again_after_its_purge_changes_nothing(database: Database) -> None:
     made, ordered, answer = await worked(database)
-    await forgetting(database).purge_all()
+    await purged(database, BUT_OPERATIONS)
     before, profiles = await made.operation(ordered), await made.rows("profiles", made.cards[0])
     assert not [r for r in await made.rows("results", made.cards[0]) if r["kind"] == "result"]
     await made.provide(made.cards[0], answer)
     assert await made.operation(ordered) == before
     assert await made.rows("profiles", made.cards[0]) == profiles
+
+
+async def test_an_operation_goes_after_its_packages_and_results_and_its_order_after_it(database: Database) -> None:
+    made, ordered, answer = await worked(database)
+    (card,) = made.cards
+    alone = Ages({kind: EVERY.kept[kind] for kind in (Aging.OPERATIONS, Aging.ORDERS)})
+    assert not any((await purged(database, alone)).values()), "before what belongs to it"
+    looked = await forgetting(database).count()
+    gone = await purged(database)
+    assert (gone[Aging.OPERATIONS] >= 1, gone[Aging.ORDERS]) == (True, 1)
+    assert looked[Aging.OPERATIONS] == 0, "what waits for its results to go is not counted yet"
+    assert ordered not in {row["id"] for row in await made.rows("operations", card)}
+    assert await database.owner().fetchval("SELECT count(*) FROM orders") == 0
+    counters = [row["counter"] for row in await made.rows("packages", card)]
+    profiles = await made.rows("profiles", card)
+    assert await made.provide(card, answer), "what comes once more, and late, is acknowledged: the card may forget it"
+    assert await made.rows("profiles", card) == profiles
+    again = await made.order(card, Kind.LIST_PROFILES)
+    await made.visit(card)
+    assert (await made.operation(again))["state"] == "done"
+    assert max(row["counter"] or 0 for row in await made.rows("packages", card)) > max(c or 0 for c in counters)
+
+
+async def test_an_operation_stays_while_its_card_is_in_doubt_or_another_waits_for_it(database: Database) -> None:
+    made, ordered, _ = await worked(database)
+    (card,) = made.cards
+    waiting = await made.order(card, Kind.LIST_PROFILES)
+    owner = database.owner()
+    for doubtful in ("state = 'in_doubt'", f"state = 'accepted', after = '{ordered}'"):
+        await owner.execute(f"UPDATE operations SET {doubtful} WHERE id = $1", waiting)
+        await aged(database)
+        await purged(database)
+        assert ordered in {row["id"] for row in await made.rows("operations", card)}
+    await owner.execute("UPDATE operations SET after = NULL WHERE id = $1", waiting)
+    await purged(database)
+    assert ordered not in {row["id"] for row in await made.rows("operations", card)}
+
+
+async def test_keys_and_reports_of_imports_go_by_age(database: Database) -> None:
+    owner = database.owner()
+    for key, age in (("old", "1 year"), ("new", "0")):
+        await owner.execute(
+            "INSERT INTO requests_seen (tenant, key, control, request_hash, created_at)"
+            " VALUES (1, $1, gen_random_uuid(), '', now() - $2::text::interval)", key, age,
+        )  # fmt: skip
+        await owner.execute(
+            "INSERT INTO imports (id, tenant, key, terms, digest, actor, changed_at)"
+            " VALUES (gen_random_uuid(), 1, $1, '', '', 'a', now() - $2::text::interval)", key, age,
+        )  # fmt: skip
+    looked, gone = await forgetting(database).count(), await forgetting(database).purge_all()
+    assert (looked[Aging.KEYS], looked[Aging.IMPORTS]) == (gone[Aging.KEYS], gone[Aging.IMPORTS]) == (1, 1)
+    for table in ("requests_seen", "imports"):
+        assert await owner.fetchval(f"SELECT string_agg(key, ',') FROM {table}") == "new"
 
 
 async def test_what_is_open_stays_however_old(database: Database) -> None:
@@ -84,7 +151,7 @@ async def test_what_is_open_stays_however_old(database: Database) -> None:
     await made.work()
     await database.owner().execute("UPDATE results SET verdict = 'unverified' WHERE kind = 'result'")
     await aged(database)
-    await forgetting(database).purge_all()
+    await purged(database)
     kept = [row for row in await made.rows("packages", card) if row["sealed"]]
     assert sorted(str(row["state"]) for row in kept) == ["head", "waiting"]
     assert await made.poll(card) == out
@@ -107,7 +174,7 @@ async def test_an_event_stays_until_the_webhooks_are_done_with_it(database: Data
         webhook,
     )
     assert (await forgetting(database).count())[Aging.EVENTS] == events > 0
-    assert (await forgetting(database).purge_all())[Aging.EVENTS] == events
+    assert (await purged(database))[Aging.EVENTS] == events
 
 
 async def test_the_worker_can_delete_nothing_young_and_nothing_by_itself(database: Database) -> None:
@@ -127,5 +194,5 @@ async def test_audit_records_are_kept(database: Database) -> None:
     await worked(database)
     async with transaction(database.pool(DbRole.OWNER)) as db:
         before = await db.fetchval("SELECT count(*) FROM audit")
-    await forgetting(database).purge_all()
+    await purged(database)
     assert await database.owner().fetchval("SELECT count(*) FROM audit") == before > 0

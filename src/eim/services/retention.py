@@ -57,9 +57,9 @@ class Retention:
         return gone
 
     async def purge_all(self) -> Mapping[Aging, int]:
-        """Purge every bucket now."""
+        """Purge every bucket now; bucket 0 last, for with it goes what others have to leave before."""
         total = dict.fromkeys(self._ages.kept, 0)
-        for bucket in range(BUCKETS):
+        for bucket in reversed(range(BUCKETS)):
             for kind, gone in (await self.purge(Bucket(bucket))).items():
                 total[kind] += gone
         return total

@@ -24,17 +24,46 @@ _COUNT_PACKAGES: Final = """
 _COUNT_NOTIFICATIONS: Final = """
     SELECT count(*) FROM unnest($1::smallint[]) AS b (bucket) CROSS JOIN LATERAL old_notifications(b.bucket, $2) AS o
 """
+_PURGE_OPERATIONS: Final = "SELECT purge_operations($1, $2, $3)"
+_PURGE_ORDERS: Final = "SELECT purge_orders($1, $2)"
+_PURGE_KEYS: Final = """
+    DELETE FROM requests_seen
+     WHERE (tenant, key) IN (SELECT s.tenant, s.key FROM requests_seen s
+                              WHERE s.created_at < now() - $1::interval ORDER BY s.created_at LIMIT $2)
+"""
+_PURGE_IMPORTS: Final = """
+    DELETE FROM imports
+     WHERE id IN (SELECT i.id FROM imports i WHERE i.changed_at < now() - $1::interval ORDER BY i.changed_at LIMIT $2)
+"""
+_COUNT_OPERATIONS: Final = """
+    SELECT count(*) FROM unnest($1::smallint[]) AS b (bucket) CROSS JOIN LATERAL old_operations(b.bucket, $2) AS o
+"""
+_COUNT_ORDERS: Final = "SELECT count(*) FROM old_orders($1)"
+_COUNT_KEYS: Final = "SELECT count(*) FROM requests_seen WHERE created_at < now() - $1::interval"
+_COUNT_IMPORTS: Final = "SELECT count(*) FROM imports WHERE changed_at < now() - $1::interval"
 _COUNT_STRAYS: Final = "SELECT count(*) FROM strays WHERE received_at < now() - $1::interval"
 
 
 class Aging(StrEnum):
-    """The kinds of rows that age. Audit records don't."""
+    """The kinds of rows that age, in the order in which they go. Audit records don't."""
 
     RESULTS = "results"
     EVENTS = "events"
     PACKAGES = "packages"
     NOTIFICATIONS = "notifications"
     STRAYS = "strays"
+    OPERATIONS = "operations"
+    ORDERS = "orders"
+    KEYS = "keys"  # of idempotency, with their answers
+    IMPORTS = "imports"  # with what was wrong in their lines
+
+
+_WITHOUT_BUCKET: Final = {
+    Aging.STRAYS: _PURGE_STRAYS,
+    Aging.ORDERS: _PURGE_ORDERS,
+    Aging.KEYS: _PURGE_KEYS,
+    Aging.IMPORTS: _PURGE_IMPORTS,
+}
 
 
 async def purge(db: Db, kind: Aging, bucket: Bucket, older: timedelta, at_most: int) -> int:
@@ -42,13 +71,17 @@ async def purge(db: Db, kind: Aging, bucket: Bucket, older: timedelta, at_most: 
 
     older  7 days or more; the database refuses less
 
-    Of packages only the octets go. Strays have no bucket: they are purged with bucket 0.
+    Of packages only the octets go. What has no bucket is purged with bucket 0.
     """
-    if kind is not Aging.STRAYS:
+    if kind is Aging.OPERATIONS:
+        return int(await db.fetchval(_PURGE_OPERATIONS, bucket, older, at_most))
+    if kind not in _WITHOUT_BUCKET:
         return int(await db.fetchval(_PURGE, kind.value, bucket, older, at_most))
     if bucket != 0:
         return 0
-    done: str = await db.execute(_PURGE_STRAYS, older, at_most)
+    if kind is Aging.ORDERS:
+        return int(await db.fetchval(_PURGE_ORDERS, older, at_most))
+    done: str = await db.execute(_WITHOUT_BUCKET[kind], older, at_most)
     return int(done.rsplit(" ", 1)[1])
 
 
@@ -64,5 +97,13 @@ async def count(db: Db, kind: Aging, older: timedelta) -> int:
             return int(await db.fetchval(_COUNT_PACKAGES, every, older))
         case Aging.NOTIFICATIONS:
             return int(await db.fetchval(_COUNT_NOTIFICATIONS, every, older))
+        case Aging.OPERATIONS:
+            return int(await db.fetchval(_COUNT_OPERATIONS, every, older))
+        case Aging.ORDERS:
+            return int(await db.fetchval(_COUNT_ORDERS, older))
+        case Aging.KEYS:
+            return int(await db.fetchval(_COUNT_KEYS, older))
+        case Aging.IMPORTS:
+            return int(await db.fetchval(_COUNT_IMPORTS, older))
         case Aging.STRAYS:
             return int(await db.fetchval(_COUNT_STRAYS, older))
