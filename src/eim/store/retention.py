@@ -65,6 +65,20 @@ _WITHOUT_BUCKET: Final = {
     Aging.IMPORTS: _PURGE_IMPORTS,
 }
 
+_COUNTS: Final = {
+    Aging.RESULTS: _COUNT_RESULTS,
+    Aging.EVENTS: _COUNT_EVENTS,
+    Aging.PACKAGES: _COUNT_PACKAGES,
+    Aging.NOTIFICATIONS: _COUNT_NOTIFICATIONS,
+    Aging.OPERATIONS: _COUNT_OPERATIONS,
+}
+_COUNTS_WITHOUT_BUCKET: Final = {
+    Aging.STRAYS: _COUNT_STRAYS,
+    Aging.ORDERS: _COUNT_ORDERS,
+    Aging.KEYS: _COUNT_KEYS,
+    Aging.IMPORTS: _COUNT_IMPORTS,
+}
+
 
 async def purge(db: Db, kind: Aging, bucket: Bucket, older: timedelta, at_most: int) -> int:
     """Purge up to `at_most` rows of one bucket that are older than `older`; how many. Safe to repeat.
@@ -87,23 +101,6 @@ async def purge(db: Db, kind: Aging, bucket: Bucket, older: timedelta, at_most: 
 
 async def count(db: Db, kind: Aging, older: timedelta) -> int:
     """How many rows `purge` would find now in all buckets together."""
-    every = list(range(BUCKETS))
-    match kind:
-        case Aging.RESULTS:
-            return int(await db.fetchval(_COUNT_RESULTS, every, older))
-        case Aging.EVENTS:
-            return int(await db.fetchval(_COUNT_EVENTS, every, older))
-        case Aging.PACKAGES:
-            return int(await db.fetchval(_COUNT_PACKAGES, every, older))
-        case Aging.NOTIFICATIONS:
-            return int(await db.fetchval(_COUNT_NOTIFICATIONS, every, older))
-        case Aging.OPERATIONS:
-            return int(await db.fetchval(_COUNT_OPERATIONS, every, older))
-        case Aging.ORDERS:
-            return int(await db.fetchval(_COUNT_ORDERS, older))
-        case Aging.KEYS:
-            return int(await db.fetchval(_COUNT_KEYS, older))
-        case Aging.IMPORTS:
-            return int(await db.fetchval(_COUNT_IMPORTS, older))
-        case Aging.STRAYS:
-            return int(await db.fetchval(_COUNT_STRAYS, older))
+    if kind in _COUNTS_WITHOUT_BUCKET:
+        return int(await db.fetchval(_COUNTS_WITHOUT_BUCKET[kind], older))
+    return int(await db.fetchval(_COUNTS[kind], list(range(BUCKETS)), older))
