@@ -58,26 +58,7 @@ class Aging(StrEnum):
     IMPORTS = "imports"  # with what was wrong in their lines
 
 
-_WITHOUT_BUCKET: Final = {
-    Aging.STRAYS: _PURGE_STRAYS,
-    Aging.ORDERS: _PURGE_ORDERS,
-    Aging.KEYS: _PURGE_KEYS,
-    Aging.IMPORTS: _PURGE_IMPORTS,
-}
-
-_COUNTS: Final = {
-    Aging.RESULTS: _COUNT_RESULTS,
-    Aging.EVENTS: _COUNT_EVENTS,
-    Aging.PACKAGES: _COUNT_PACKAGES,
-    Aging.NOTIFICATIONS: _COUNT_NOTIFICATIONS,
-    Aging.OPERATIONS: _COUNT_OPERATIONS,
-}
-_COUNTS_WITHOUT_BUCKET: Final = {
-    Aging.STRAYS: _COUNT_STRAYS,
-    Aging.ORDERS: _COUNT_ORDERS,
-    Aging.KEYS: _COUNT_KEYS,
-    Aging.IMPORTS: _COUNT_IMPORTS,
-}
+_WITHOUT_BUCKET: Final = frozenset({Aging.STRAYS, Aging.ORDERS, Aging.KEYS, Aging.IMPORTS})
 
 
 async def purge(db: Db, kind: Aging, bucket: Bucket, older: timedelta, at_most: int) -> int:
@@ -91,16 +72,49 @@ async def purge(db: Db, kind: Aging, bucket: Bucket, older: timedelta, at_most: 
         return int(await db.fetchval(_PURGE_OPERATIONS, bucket, older, at_most))
     if kind not in _WITHOUT_BUCKET:
         return int(await db.fetchval(_PURGE, kind.value, bucket, older, at_most))
-    if bucket != 0:
-        return 0
-    if kind is Aging.ORDERS:
-        return int(await db.fetchval(_PURGE_ORDERS, older, at_most))
-    done: str = await db.execute(_WITHOUT_BUCKET[kind], older, at_most)
-    return int(done.rsplit(" ", 1)[1])
+    return await _purge_all(db, kind, older, at_most) if bucket == 0 else 0
 
 
 async def count(db: Db, kind: Aging, older: timedelta) -> int:
     """How many rows `purge` would find now in all buckets together."""
-    if kind in _COUNTS_WITHOUT_BUCKET:
-        return int(await db.fetchval(_COUNTS_WITHOUT_BUCKET[kind], older))
-    return int(await db.fetchval(_COUNTS[kind], list(range(BUCKETS)), older))
+    if kind in _WITHOUT_BUCKET:
+        return await _count_all(db, kind, older)
+    every = list(range(BUCKETS))
+    match kind:
+        case Aging.RESULTS:
+            return int(await db.fetchval(_COUNT_RESULTS, every, older))
+        case Aging.EVENTS:
+            return int(await db.fetchval(_COUNT_EVENTS, every, older))
+        case Aging.PACKAGES:
+            return int(await db.fetchval(_COUNT_PACKAGES, every, older))
+        case Aging.NOTIFICATIONS:
+            return int(await db.fetchval(_COUNT_NOTIFICATIONS, every, older))
+        case _:
+            return int(await db.fetchval(_COUNT_OPERATIONS, every, older))
+
+
+async def _purge_all(db: Db, kind: Aging, older: timedelta, at_most: int) -> int:
+    """Of what has no bucket."""
+    match kind:
+        case Aging.ORDERS:
+            return int(await db.fetchval(_PURGE_ORDERS, older, at_most))
+        case Aging.KEYS:
+            done: str = await db.execute(_PURGE_KEYS, older, at_most)
+        case Aging.IMPORTS:
+            done = await db.execute(_PURGE_IMPORTS, older, at_most)
+        case _:
+            done = await db.execute(_PURGE_STRAYS, older, at_most)
+    return int(done.rsplit(" ", 1)[1])
+
+
+async def _count_all(db: Db, kind: Aging, older: timedelta) -> int:
+    """Of what has no bucket."""
+    match kind:
+        case Aging.ORDERS:
+            return int(await db.fetchval(_COUNT_ORDERS, older))
+        case Aging.KEYS:
+            return int(await db.fetchval(_COUNT_KEYS, older))
+        case Aging.IMPORTS:
+            return int(await db.fetchval(_COUNT_IMPORTS, older))
+        case _:
+            return int(await db.fetchval(_COUNT_STRAYS, older))
