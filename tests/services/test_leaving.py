@@ -198,11 +198,14 @@ async def test_what_is_here_stays_unless_it_is_to_be_replaced_and_no_counter_fal
     kept = await arrive(database, whole)
     assert (kept.added, kept.replaced, kept.kept) == (0, 0, 2)
     assert kept.events > 10
+    events = await database.owner().fetchval("SELECT count(*) FROM events WHERE kind = 'operation.done'")
     done = await arrive(database, whole, Rules(existing=Existing.REPLACED))
     assert (done.added, done.replaced, done.kept) == (0, 2, 0)
     row = await database.owner().fetchrow("SELECT label, counter FROM euiccs WHERE eid = $1", one.eid)
     assert row is not None
     assert tuple(row) == ("one of ours", 5000)
+    again = await database.owner().fetchval("SELECT count(*) FROM events WHERE kind = 'operation.done'")
+    assert again == events, "what was there already was doubled"
 
 
 async def test_a_counter_without_room_and_an_identity_with_another_key_are_refused(

@@ -14,14 +14,25 @@ from hypercorn.config import Config
 
 from eim.api_events import EventQuery
 from eim.client import Client, ServerRefused
+from eim.domain.event import CloudEvent
 from eim.domain.ids import DEFAULT_TENANT, TenantId
 from eim.services.streams import EventReader
 from eim.services.tokens import SETUP, Caller, NewToken, Scope
 from eim.store import events
 from eim.store.connect import DbRole, transaction
+from eim.store.events import Wanted
 from eim.web.operator import OperatorServices, operator_app
 from tests.database import Database
-from tests.operator_side import TENANTS_OWN, client_of, eid_of, eid_text, onboard, second_tenant, services_of
+from tests.operator_side import (
+    TENANTS_OWN,
+    caller_of,
+    client_of,
+    eid_of,
+    eid_text,
+    onboard,
+    second_tenant,
+    services_of,
+)
 from tests.post_office import event_of
 
 STREAM = {"Accept": "text/event-stream"}
@@ -63,6 +74,24 @@ async def test_filters_narrow_down(client: httpx2.AsyncClient, database: Databas
     assert {each["type"] for each in both} == {"eim.euicc.onboarded"}
     for wrong in ("type=eim.x", "cursor=x", "eid=1", "cursor=-1", "since=x"):
         assert (await client.get(f"/v1/events?{wrong}")).status_code == 400
+
+
+async def test_a_look_for_a_tag_ends_after_a_window_and_goes_on_until_all_are_found(database: Database) -> None:
+    await database.seed_identity()
+    await onboard(database, [1, 2])
+    for n in range(1, 8):
+        await happen(database, 2 if n in (1, 7) else 1, n)
+    reader = EventReader(database.pool(DbRole.OPERATOR), window=3)
+    place, found, looks = 0, list[CloudEvent](), 0
+    while True:
+        batch = await reader.page(caller_of(), Wanted(("operation.done",), tag="even"), place, 100)
+        found += [event for _, event in batch.events]
+        assert batch.place - place <= 3
+        place, looks = batch.place, looks + 1
+        if batch.whole:
+            break
+    assert [event.data["n"] for event in found] == [1, 7]
+    assert looks == 3
 
 
 async def test_another_tenants_events_are_not_seen(database: Database) -> None:

@@ -34,9 +34,20 @@ def events(  # noqa: PLR0913 - the filters
         target.run(print_all)
         return
     query = msgspec.structs.replace(query, since=since or datetime.now(UTC) - timedelta(hours=1))
-    found = target.run(lambda client: client.read_events(query)).items
+    found = target.run(lambda client: _first(client, query))
     rows = ((e.time, e.type, _subject(e), _said(e)) for e in found)
     say(target, found, lambda: table(("At", "Type", "Of", "What"), rows))
+
+
+async def _first(client: Client, query: EventQuery) -> tuple[CloudEvent, ...]:
+    """The first `limit` that there are: a page of a part of all events may be short, or empty, before the last."""
+    found: tuple[CloudEvent, ...] = ()
+    while True:
+        page = await client.read_events(query)
+        found += page.items
+        if page.next is None or len(found) >= query.limit:
+            return found[: query.limit]
+        query = msgspec.structs.replace(query, cursor=page.next, since=None)
 
 
 def _line(event: CloudEvent) -> str:

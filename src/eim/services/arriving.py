@@ -148,7 +148,7 @@ class Arriving:
         for each in past:
             eid = read_eid(each.eid)
             bucket = bucket_of(eid)
-            named = with_bucket(bucket, uuid4().bytes[:14])
+            named = with_bucket(bucket, (each.id or uuid4()).bytes[-14:])
             rows.append((bucket, named, eid, tenants[each.tenant], each.at, each.kind, dict(each.data)))
         async with transaction(self._pool) as db:
             await estate.add_events(db, rows)

@@ -213,6 +213,7 @@ class Event(msgspec.Struct, frozen=True, tag_field="part", tag="event"):
     at: datetime
     kind: str
     data: Mapping[str, object]
+    id: UUID | None = None  # None: from before it was written; who takes it in twice then has it twice
 
 
 class Part(msgspec.Struct, frozen=True):

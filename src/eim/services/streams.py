@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from eim.domain.event import CloudEvent, Origin, cloud_event
+from eim.domain.event import CloudEvent, Origin, cloud_event, kinds_of
 from eim.errors import Unavailable
 from eim.services.horizon import Horizon
 from eim.services.tokens import Caller
@@ -17,6 +17,8 @@ from eim.store.connect import Pool, acquire, transaction
 from eim.store.events import Told, Wanted
 
 _A_LOOK: Final = 500  # events
+_WINDOW: Final = 50_000  # turns that one look for a part of all events goes through
+_ALL: Final = frozenset(kinds_of(()))
 _PATIENCE_S: Final = 1.0  # seconds that a read waits for transactions under way
 _EVERY_S: Final = 1.0  # seconds between two looks of one stream that has caught up
 
@@ -38,8 +40,9 @@ class Batch(msgspec.Struct, frozen=True):
 class EventReader:
     """Reads for one tenant at a time. Guards the number of streams of this process."""
 
-    def __init__(self, pool: Pool, most_streams: int = 100) -> None:
+    def __init__(self, pool: Pool, most_streams: int = 100, window: int = _WINDOW) -> None:
         self._pool = pool
+        self._window = window
         self._horizon = Horizon()
         self._free = most_streams
 
@@ -54,15 +57,19 @@ class EventReader:
             return await events.last_turn(db)
 
     async def page(self, caller: Caller, wanted: Wanted, place: int, limit: int) -> Batch:
-        """At most `limit` events behind `place`, oldest first: none that a transaction under way could yet overtake."""
+        """At most `limit` events behind `place`, oldest first: none that a transaction under way could yet overtake.
+
+        A look for some of a million events ends after a window of them, with few or none: its place is behind those.
+        """
         async with acquire(self._pool) as db:
             safe = await self._horizon.caught_up(db, _PATIENCE_S)
         if safe <= place:
             return Batch((), place, whole=True)
         async with transaction(self._pool, tenant=caller.tenant) as db:
-            rows = await events.after(db, caller.tenant, wanted, (place, safe), limit)
-        whole = len(rows) < limit
-        return Batch(tuple((row.turn, told(row)) for row in rows), safe if whole else rows[-1].turn, whole)
+            until = safe if set(wanted.kinds) >= _ALL and wanted.tag is None else min(safe, place + self._window)
+            rows = await events.after(db, caller.tenant, wanted, (place, until), limit)
+        place = rows[-1].turn if len(rows) == limit else until
+        return Batch(tuple((row.turn, told(row)) for row in rows), place, whole=len(rows) < limit and until == safe)
 
     async def follow(self, caller: Caller, wanted: Wanted, place: int) -> AsyncIterator[Batch]:
         """What happens behind `place`, for ever; about once a second an empty batch when nothing does."""

@@ -57,7 +57,7 @@ _OUT: Final = """
      ORDER BY p.eid, p.number
 """
 _EVENTS: Final = """
-    SELECT v.eid, t.name AS tenant, v.at, v.kind, v.data FROM events v JOIN tenants t ON t.id = v.tenant
+    SELECT v.id, v.eid, t.name AS tenant, v.at, v.kind, v.data FROM events v JOIN tenants t ON t.id = v.tenant
      WHERE v.bucket = $1 AND v.eid IS NOT NULL ORDER BY v.at, v.id
 """
 _MAKE_TENANT: Final = """
@@ -137,6 +137,7 @@ _PUT_OUT: Final = """
 """
 _ADD_EVENT: Final = """
     INSERT INTO events (bucket, id, eid, tenant, at, kind, data) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (bucket, id) DO NOTHING
 """
 
 
@@ -254,4 +255,5 @@ async def add(db: Db, cards: Sequence[Card]) -> None:
 
 
 async def add_events(db: Db, rows: Sequence[tuple[Bucket, UUID, Eid, TenantId, datetime, str, object]]) -> None:
+    """Add what is not there already."""
     await db.executemany(_ADD_EVENT, rows)
