@@ -31,7 +31,7 @@ _CHECKS: Final = [
     content_type_conformance,
     response_schema_conformance,
 ]
-_SMOKE: Final = 500
+_SMOKE: Final = 250
 _MANY: Final = 10_000
 
 
