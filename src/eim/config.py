@@ -247,6 +247,13 @@ class Worker(msgspec.Struct, frozen=True):
             "it a new count, without being asked. Nothing happens while there is no newer key than the card's."
         ),
     ] = True
+    list_tags: Annotated[
+        bool,
+        Meta(
+            description="Name the tags wanted when profiles are listed, so that a card tells its policy rules and "
+            "nicknames too. A card that refuses that is asked in the plain form from then on (docs/steps.md)."
+        ),
+    ] = True
     lease: Annotated[
         float,
         Meta(

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from eim.asn1 import sgp32
@@ -147,6 +148,10 @@ def test_one_result_can_be_asked_for_since_v1_1_only() -> None:
         ((DataRequest(notification_seq=1, notification_events=(1,)),), "not by both"),
         ((AddEim(b"\x30\x00"),), "no eIM configuration"),
         ((AddEim(sgp32.encode(EimConfigurationData("a", counter=1))),), "public key"),
+        (
+            (UpdateEim(sgp32.encode(msgspec.structs.replace(CONFIG, counter=None))),),
+            "another key needs the counterValue",
+        ),
         ((ListProfileInfo(tags=b"\x9f"),), "ends inside a tag"),
         ((ListProfileInfo(tags=b""),), "is empty"),
         ((ListProfileInfo(iccid=ICCID, profile_class=1),), "searches by one"),

@@ -329,7 +329,7 @@ def _check_one(step: Step) -> None:
         case AddEim():
             _check_added(config_of(step))
         case UpdateEim():
-            _check_counter(config_of(step))
+            _check_updated(config_of(step))
         case DataRequest():
             _check_question(step)
 
@@ -349,6 +349,15 @@ def _check_added(config: EimConfigurationData) -> None:
         raise InvalidRequest("addEim needs the eIM's public key: put it into the eIM configuration")
     if config.association_token not in (None, _DRAW_A_TOKEN):
         raise InvalidRequest("the association token in addEim is -1 (the card draws one) or absent, nothing else")
+    _check_counter(config)
+
+
+def _check_updated(config: EimConfigurationData) -> None:
+    if config.public_key is not None and config.counter is None:
+        raise InvalidRequest(
+            "updateEim with another key needs the counterValue that its count begins with: put both into the eIM "
+            "configuration, or leave the key out"
+        )
     _check_counter(config)
 
 

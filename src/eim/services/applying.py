@@ -15,7 +15,7 @@ from eim.domain.ids import parse_iccid
 from eim.domain.operation import Kind, State
 from eim.domain.outcome import OK, ROLLED_BACK, Code, Outcome, outcome_of
 from eim.domain.step import AddEim, DeleteEim, Enable, ListEim, ListProfileInfo, Step, changes_card, eim_of
-from eim.services import barring, contradictions, ecalls, explaining, following
+from eim.services import barring, contradictions, ecalls, explaining, following, listing
 from eim.services.visit import Visit
 from eim.store import associations, card_views, mailbox, requests, results, work
 from eim.store import inventory as profiles
@@ -39,7 +39,7 @@ async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
     seq = result.data.seq_number
     if package.state == "head" and await _is_fresh(visit, result, package):
         await contradictions.look_at_sequence(visit, result)
-    if await postpone(visit, asked, outcome):
+    if await _list_plainly(visit, package, outcome) or await postpone(visit, asked, outcome):
         pass
     elif asked.state not in operation.ENDED:
         detail: dict[str, object] = {"seq": seq, "late": package.state != "head", "deviating": outcome.deviating}
@@ -78,11 +78,32 @@ async def _end_and_follow(
         if _lists(asked.steps, outcome):
             doubts = await _doubts_before(visit, package.number)
         explained = [step for doubtful in doubts for step in doubtful.asked.steps]
-        told = await following.follow(visit, asked.steps, outcome, result, explained)
+        told = await following.follow(visit, package, outcome, result, explained)
     if outcome.rollback not in (None, OK):
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, "the card could not take it back")
     await end(visit, asked, outcome, {**detail, **told})
     await _clear_doubts(visit, asked.steps, doubts)
+
+
+async def _list_plainly(visit: Visit, package: Package, outcome: Outcome) -> bool:
+    """Whether the card refused the tags that we named: it is asked in the plain form at once, and from now on.
+
+    Nothing that changes the card is in such a package, so it is repeated as it is. One in doubt is not: the eIM lists
+    the profiles by itself.
+    """
+    asked = package.carried
+    if asked is None or not listing.refuses_tags(package, outcome):
+        return False
+    if await associations.list_plainly(visit.db, visit.bucket, visit.eid):
+        await visit.audit("euicc.lists_plainly", {"operation": str(asked.id), "reason": outcome.reason})
+    await visit.reseal()
+    if asked.state is State.OUT:
+        await _again(visit, asked, outcome.reason, 0.0)
+    elif asked.state is State.IN_DOUBT:
+        await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, outcome.reason)
+        reason = "withdrawn" if asked.doubt == "withdrawn" else "superseded"
+        await end(visit, asked, Outcome(State.FAILED, reason), {"refused": outcome.reason})
+    return True
 
 
 async def postpone(visit: Visit, asked: Asked, outcome: Outcome) -> bool:
@@ -99,12 +120,17 @@ async def postpone(visit: Visit, asked: Asked, outcome: Outcome) -> bool:
         return False
     if outcome.reason == ecalls.REASON:
         await ecalls.note(visit)
-    about = {"reason": outcome.reason, "attempt": asked.attempts + 1, "again_in_s": round(delay)}
     await mailbox.unseal_behind(visit.db, visit.bucket, visit.eid)
+    await _again(visit, asked, outcome.reason, delay)
+    return True
+
+
+async def _again(visit: Visit, asked: Asked, reason: str, delay: float) -> None:
+    """Give it to the card once more, `delay` seconds from now at the earliest."""
+    about = {"reason": reason, "attempt": asked.attempts + 1, "again_in_s": round(delay)}
     await work.retry(visit.db, visit.bucket, asked.id, delay, about)
     await visit.record(Happening.OPERATION_POSTPONED, {"operation": str(asked.id), "kind": asked.kind.value, **about})
     await visit.audit("operation.postponed", {"operation": str(asked.id), **about})
-    return True
 
 
 async def _is_fresh(visit: Visit, result: ResultSigned, package: Package) -> bool:

@@ -22,27 +22,34 @@ from eim.domain.step import (
     Step,
     config_of,
 )
-from eim.services import barring, explaining
+from eim.services import barring, explaining, listing
 from eim.services.visit import Visit
 from eim.store import card_views
 from eim.store import inventory as profiles
+from eim.store.packages import Package
 
 _ADDRESS: Final = "defaultSmdpAddress"
 _LAST_DELETED: Final = 2  # the code of deleteEim when no eIM is left
 
 
 async def follow(
-    visit: Visit, steps: Sequence[Step], outcome: Outcome, result: ResultSigned, explained: Sequence[Step]
+    visit: Visit, package: Package, outcome: Outcome, result: ResultSigned, explained: Sequence[Step]
 ) -> dict[str, object]:
     """Bring our view up to date with the steps that went well; what the operation's outcome should tell beside.
+
+    package    with the operation that it carried, as it was looked up for the result
 
     explained  steps in doubt that this card may have executed: a listing that shows them is no drift
     """
     told: dict[str, object] = {}
-    for step, ended in zip(steps, outcome.steps, strict=True):
+    steps = package.carried.steps if package.carried is not None else ()
+    for step, sent, ended in zip(steps, listing.sent(package), outcome.steps, strict=True):
         if ended.done:
             element = result.data.results[ended.place] if ended.place is not None else None
-            told |= await _follow(visit, step, element, explained)
+            if isinstance(step, ListProfileInfo) and isinstance(sent, ListProfileInfo):
+                told |= await _list(visit, (step, sent), element, explained)
+            else:
+                told |= await _follow(visit, step, element, explained)
     return told
 
 
@@ -52,8 +59,6 @@ async def _follow(
     if inventory.changes_profiles(step):
         return await _change(visit, step)
     match step:
-        case ListProfileInfo() if element is not None:
-            return await _list(visit, step, listed(element), explained)
         case ListEim() if element is not None and element.eims is not None:
             await _list_eims(visit, [Eim(*eim) for eim in element.eims], explained)
         case AddEim():
@@ -78,21 +83,30 @@ async def _change(visit: Visit, step: Step) -> dict[str, object]:
 
 
 async def _list(
-    visit: Visit, step: ListProfileInfo, found: Sequence[Profile], explained: Sequence[Step]
+    visit: Visit,
+    steps: tuple[ListProfileInfo, ListProfileInfo],
+    element: EuiccResult | None,
+    explained: Sequence[Step],
 ) -> dict[str, object]:
+    """`steps`: the listing as it was ordered, and as it was sent, with the tags that it named."""
+    asked, sent = steps
+    if element is None:
+        return {}
+    found = listed(element)
     before = await profiles.read(visit.db, visit.bucket, visit.eid)
-    if not step.is_complete:
-        now = inventory.merge(before, found, step)
+    if not asked.is_complete:
+        now = inventory.merge(before, found, sent)
         await profiles.write(visit.db, visit.bucket, visit.eid, visit.tenant, now)
         return {"profiles": [format_iccid(profile.iccid) for profile in found]}
+    now = inventory.relisted(before, found, sent)
     if visit.card.inventory_at is not None:
         expected: Sequence[Profile] = before
         for doubtful in explained:
-            if inventory.were_executed(found, [doubtful]):
+            if inventory.were_executed(now, [doubtful]):
                 expected = inventory.after(expected, doubtful)
-        await report(visit, drift.of_profiles(expected, found))
-    await profiles.replace(visit.db, visit.bucket, visit.eid, visit.tenant, found)
-    await explaining.by_inventory(visit, before, found)
+        await report(visit, drift.of_profiles(expected, now))
+    await profiles.replace(visit.db, visit.bucket, visit.eid, visit.tenant, now)
+    await explaining.by_inventory(visit, before, now)
     return {}
 
 

@@ -14,6 +14,7 @@ from eim.domain.counter import CEILING, LAST
 from eim.domain.euicc import Association, Speaks
 from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, TransactionId, format_eid, transaction_of
+from eim.domain.inventory import naming_tags
 from eim.domain.operation import SIGNED, Kind, Priority, State
 from eim.domain.step import DataRequest, check_package, refuse_unspoken
 from eim.errors import EimError, KeyUnusable, NotInVersion, Unworkable
@@ -99,11 +100,14 @@ def _unworkable(operation: Open, error: Exception) -> Unworkable:
 class Sealer:
     """Makes packages; the worker role only: no process that the internet reaches can sign one."""
 
-    def __init__(self, pool: Pool, keys: Keys, ahead: int, renewal: RenewalRule = _AUTOMATIC) -> None:
+    def __init__(
+        self, pool: Pool, keys: Keys, ahead: int, renewal: RenewalRule = _AUTOMATIC, *, list_tags: bool = True
+    ) -> None:
         self._pool = pool
         self._keys = keys
         self._ahead = ahead  # packages in front of one eUICC, the one that is out included
         self._renewal = renewal
+        self._list_tags = list_tags  # listings name the tags that we want to know
 
     async def seal(self, eids: Sequence[tuple[Bucket, Eid]], hold: Hold, ahead: int | None = None) -> int:
         """Seal what is due for `eids`, in one transaction; for how many of them there may be more to do at once.
@@ -188,7 +192,10 @@ class Sealer:
 
     async def _allocate(self, db: Db, plans: Sequence[Plan]) -> dict[tuple[Bucket, Eid], Allocated]:
         wanted = [_wanted(p) for p in plans]
-        return {(a.bucket, a.eid): a for a in await associations.allocate(db, wanted)}
+        made = await associations.allocate(db, wanted)
+        if not self._list_tags:
+            made = [msgspec.structs.replace(a, plain_lists=True) for a in made]
+        return {(a.bucket, a.eid): a for a in made}
 
     async def _make(
         self, db: Db, plans: Sequence[Plan], allocated: Mapping[tuple[Bucket, Eid], Allocated]
@@ -281,7 +288,8 @@ def _draw(bucket: Bucket) -> TransactionId:
 def _contents(allocated: Allocated, operation: Open, counter: int) -> PsmoList | EcoList:
     if operation.kind is Kind.RENEW:
         return EcoList((UpdateEim(_next_association(allocated, counter)),))
-    return steps.package_of(operation.steps, allocated.speaks or Speaks.V1_2)
+    asked = operation.steps if allocated.plain_lists else naming_tags(operation.steps, allocated.speaks)
+    return steps.package_of(asked, allocated.speaks or Speaks.V1_2)
 
 
 def _next_association(allocated: Allocated, counter: int) -> EimConfigurationData:

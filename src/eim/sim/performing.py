@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from eim.asn1.sgp32 import Eco, EcoList, Psmo, PsmoList
+from eim.asn1.sgp32 import Eco, EcoList, ListProfileInfo, Psmo, PsmoList
 from eim.sim import associations, psmo
 from eim.sim.associations import Associations, Limits
 from eim.sim.der import integer
@@ -12,7 +12,7 @@ from eim.sim.journal import Act
 from eim.sim.profiles import Profile
 from eim.sim.provocations import Provocations
 from eim.sim.psmo import Event, State
-from eim.sim.switches import Switches
+from eim.sim.switches import ProfileTags, Switches
 
 _RESULT_TOO_LARGE: Final = 1
 _UNKNOWN_COMMAND: Final = 2
@@ -62,7 +62,7 @@ class Performing(msgspec.Struct, frozen=True):
             if terminated is not None and at == len(package.items):
                 performed = performed.terminated(terminated)
                 break
-            if isinstance(operation, Psmo) and not psmo.known(operation, self.switches.speaks):
+            if isinstance(operation, Psmo) and not self._understands(operation):
                 performed = performed.terminated(_UNKNOWN_COMMAND)
                 break
             changed, following = self._step(card, operation, performed)
@@ -86,5 +86,15 @@ class Performing(msgspec.Struct, frozen=True):
         )
         return _Card(card.state, done.associations), performed.then(done.result, done.act)
 
+    def _understands(self, operation: Psmo) -> bool:
+        taken = not _names_tags(operation) or self.switches.profile_tags is not ProfileTags.UNKNOWN
+        return taken and psmo.known(operation, self.switches.speaks)
+
     def _perform(self, card: _Card, operation: Psmo) -> psmo.Step:
+        if _names_tags(operation) and self.switches.profile_tags is ProfileTags.REFUSED:
+            return psmo.refuse(card.state, operation, psmo.INCORRECT_INPUT)
         return psmo.perform(card.state, operation, self.switches.speaks)
+
+
+def _names_tags(operation: Psmo) -> bool:
+    return isinstance(operation, ListProfileInfo) and operation.tags is not None

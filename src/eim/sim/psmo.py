@@ -42,7 +42,7 @@ RETURN_FALLBACK_PROFILE: Final = 21
 _FALLBACK_NOT_ALLOWED: Final = 2
 _NO_FALLBACK_ATTRIBUTE: Final = 2
 _FALLBACK_PROFILE_ENABLED: Final = 3
-_INCORRECT_INPUT: Final = 1
+INCORRECT_INPUT: Final = 1
 _TWO_OCTET_TAG: Final = 0x1F
 
 
@@ -236,7 +236,7 @@ def _list(state: State, operation: ListProfileInfo, speaks: Speaks) -> Step:
     try:
         tags = tags_in(DEFAULT_TAGS if operation.tags is None else operation.tags)
     except ValueError:
-        return refuse(state, operation, _INCORRECT_INPUT)
+        return refuse(state, operation, INCORRECT_INPUT)
     if state.condition is Condition.CHANGE_ONGOING:
         return refuse(state, operation, CHANGE_ONGOING)
     if speaks is Speaks.V1_0_1:

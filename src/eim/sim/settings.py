@@ -19,7 +19,7 @@ from eim.sim.happenings import Cause
 from eim.sim.profiles import Profile, aid
 from eim.sim.provocations import CODES, code_of
 from eim.sim.psmo import Condition
-from eim.sim.switches import Curves, NotificationForm, ResultShape, TagLists, UnsignedErrors
+from eim.sim.switches import Curves, NotificationForm, ProfileTags, ResultShape, TagLists, UnsignedErrors
 
 EVERYONE: Final = "*"
 _NONE: Final = "-"
@@ -252,6 +252,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "shape": _switch("shape", ResultShape, "the tag around a signed result: A0, or a bare 30"),
     "curves": _switch("curves", Curves, "keys of eIMs the card can use: also those on another curve than its own"),
     "tagLists": _switch("tag_lists", TagLists, "data requests in words of another version: left out, or refused"),
+    "profileTags": _switch(
+        "profile_tags", ProfileTags, "listings that name tags: answered, refused, or not understood"
+    ),
     "notificationForm": _switch("notifications", NotificationForm, "notifications with certificates or without"),
     "unsigned": _switch("unsigned", UnsignedErrors, "whether unsigned errors tell the association token"),
     "largestPackage": _limit("largest_package", "octets of a package; more is sizeOverflow"),

@@ -36,6 +36,14 @@ class TagLists(Enum):
     STRICT = "strict"  # incorrectTagList
 
 
+class ProfileTags(Enum):
+    """What a card makes of a listProfileInfo that names tags."""
+
+    ANY = "any"  # gives those it knows
+    REFUSED = "refused"  # incorrectInputValues: it takes only the plain form
+    UNKNOWN = "unknown"  # and this one ends the package: unknownOrDamagedCommand
+
+
 class NotificationForm(Enum):
     FULL = "full"  # OtherSignedNotification, with the certificates
     COMPACT = "compact"  # CompactOtherSignedNotification: the eIM adds them
@@ -57,6 +65,7 @@ class Switches(msgspec.Struct, frozen=True):
     shape: ResultShape = ResultShape.TAGGED
     curves: Curves = Curves.BOTH
     tag_lists: TagLists = TagLists.TOLERANT
+    profile_tags: ProfileTags = ProfileTags.ANY
     notifications: NotificationForm = NotificationForm.FULL
     unsigned: UnsignedErrors = UnsignedErrors.PLAIN
     largest_package: int | None = None  # octets of BF51; a larger one is answered sizeOverflow

@@ -48,6 +48,9 @@ _FORMER_TOKEN: Final = """
      WHERE bucket = $1 AND eid = $2 AND token_on_trial
 """
 _SPEAKS: Final = "UPDATE euiccs SET speaks = $3 WHERE bucket = $1 AND eid = $2 AND speaks IS DISTINCT FROM $3"
+_LIST_PLAINLY: Final = """
+    UPDATE euiccs SET plain_lists = true WHERE bucket = $1 AND eid = $2 AND NOT plain_lists RETURNING true
+"""
 _SEQ: Final = """
     UPDATE euiccs SET highest_seq = $3 WHERE bucket = $1 AND eid = $2 AND (highest_seq IS NULL OR highest_seq < $3)
 """
@@ -80,7 +83,7 @@ _ALLOCATE: Final = """
            e.association + CASE WHEN e.trial_key = e.next_key AND e.next_counter IS NOT NULL THEN 1 ELSE 0 END
              AS association,
            e.counter >= 7549746 AND e.counter_alarmed_at IS NULL AS alarming,
-           e.next_counter,
+           e.next_counter, e.plain_lists,
            (SELECT s.public_key FROM identity_keys s WHERE s.identity = e.identity AND s.number = e.next_key)
              AS next_public_key
 """
@@ -175,6 +178,7 @@ class Allocated(msgspec.Struct, frozen=True):
     alarming: bool  # for the first time above 90 % of the ceiling
     next_counter: int | None  # where the count begins that an updateEim brings; None: this one goes on
     next_public_key: bytes | None  # SubjectPublicKeyInfo that an updateEim brings
+    plain_lists: bool = False  # it refused a listing that names tags: it gets the plain form
 
 
 class Wanted(msgspec.Struct, frozen=True, order=True):
@@ -222,6 +226,11 @@ async def pin(
 async def learn_speaks(db: Db, bucket: Bucket, eid: Eid, speaks: Speaks) -> None:
     """What the device was seen to speak."""
     await db.execute(_SPEAKS, bucket, eid, speaks.value)
+
+
+async def list_plainly(db: Db, bucket: Bucket, eid: Eid) -> bool:
+    """Its listings name no tags from now on; False when that is so already."""
+    return await db.fetchval(_LIST_PLAINLY, bucket, eid) is not None
 
 
 async def raise_seq(db: Db, bucket: Bucket, eid: Eid, seq_number: int) -> None:
