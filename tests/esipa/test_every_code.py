@@ -43,11 +43,13 @@ from tests.esipa.server import EIM_ID, Served
 
 pytestmark = pytest.mark.xdist_group("every code")  # all cells come from one run
 
+# Its tags are the operator's: where the eIM named them, it asks again without.
+LISTING: Final = ListProfileInfo(tags=bytes.fromhex("5A9F70"))
 STEPS: Final[Mapping[str, Callable[[Device], Step]]] = {
     "enable": lambda device: Enable(device.made.profile_b),
     "disable": lambda device: Disable(device.made.profile_a),
     "delete": lambda device: Delete(device.made.profile_b),
-    "listProfileInfo": lambda _: ListProfileInfo(),
+    "listProfileInfo": lambda _: LISTING,
     "configureImmediateEnable": lambda _: ConfigureImmediateEnable(True),
     "setFallbackAttribute": lambda device: SetFallbackAttribute(device.made.profile_b),
     "unsetFallbackAttribute": lambda _: UnsetFallbackAttribute(),
@@ -131,7 +133,7 @@ async def alone(device: Device, what: str, code: str, told: Told) -> None:
     if what == "rollback":
         told[what, code] = await caught(go_back_in_vain(device))
     else:
-        step = DataRequest() if what == "data" else ListProfileInfo()
+        step = DataRequest() if what == "data" else LISTING
         told[what, code] = await caught(refuse(device, what, code, step))
 
 
