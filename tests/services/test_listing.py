@@ -56,11 +56,8 @@ async def listings(rig: Rig) -> list[bytes | None]:
     """The tags in each listing that was signed, in the order of their counters; None: the plain form."""
     rows = sorted(await rig.rows("packages", rig.cards[0]), key=lambda row: row["number"])  # type: ignore[arg-type,return-value]
     signed = [sgp32.decode(EuiccPackageRequest, row["sealed"]) for row in rows if row["counter"] is not None]  # type: ignore[arg-type]
-    return [step.tags for request in signed for step in steps_in(request.package.package) if _lists(step)]  # type: ignore[union-attr]
-
-
-def _lists(step: Step) -> bool:
-    return isinstance(step, ListProfileInfo)
+    steps = [step for request in signed for step in steps_in(request.package.package)]
+    return [step.tags for step in steps if isinstance(step, ListProfileInfo)]
 
 
 async def b(rig: Rig) -> dict[str, object]:
