@@ -10,7 +10,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +50,7 @@ class Contender(msgspec.Struct, frozen=True):
     work: Work
     cpu: Cpu
     prepare: Prepare = _nothing
+    parts: Mapping[str, Cpu] = {}  # the same CPU time by process, where that is shown
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -58,6 +59,7 @@ class Score(msgspec.Struct, frozen=True):
     cpu: Sequence[float]  # seconds an operation, one a round
     wall: Sequence[float]
     latencies: Sequence[float]
+    parts: Mapping[str, Sequence[float]] = {}  # of `cpu`, by process
 
     @property
     def micros(self) -> float:
@@ -78,6 +80,14 @@ class Score(msgspec.Struct, frozen=True):
         """CPU time in baselines, the median of the rounds."""
         return statistics.median(ours / theirs for ours, theirs in zip(self.cpu, baseline.cpu, strict=True))
 
+    def beside(self, baseline: "Score") -> float:
+        """The baseline's CPU time in ours, the median of the rounds: higher is better."""
+        return statistics.median(theirs / ours for ours, theirs in zip(self.cpu, baseline.cpu, strict=True))
+
+    def micros_of(self, part: str) -> float:
+        """Microseconds of CPU time an operation of one of the processes, the median."""
+        return statistics.median(self.parts[part]) * _MICRO
+
 
 def size(standard: Size) -> Size:
     """The size asked for on the command line."""
@@ -89,21 +99,39 @@ def size(standard: Size) -> Size:
 
 async def compete(contenders: Sequence[Contender], rounds: int) -> dict[str, Score]:
     """Run all in turn, `rounds` times after one round that does not count."""
-    scores = {contender.name: Score([], [], []) for contender in contenders}
-    for number in range(rounds + 1):
+    seen: dict[str, list[_Round]] = {contender.name: [] for contender in contenders}
+    for _ in range(rounds + 1):
         for contender in contenders:
-            await contender.prepare()
-            cpu, clock = contender.cpu(), time.perf_counter()
-            done = await contender.work()
-            wall, used = time.perf_counter() - clock, contender.cpu() - cpu
-            if number:
-                score = scores[contender.name]
-                scores[contender.name] = Score(
-                    [*score.cpu, used / done.operations],
-                    [*score.wall, wall / done.operations],
-                    [*score.latencies, *done.latencies],
-                )
-    return scores
+            seen[contender.name].append(await _round(contender))
+    return {name: _score(some[1:]) for name, some in seen.items()}
+
+
+class _Round(msgspec.Struct, frozen=True):
+    """Seconds an operation."""
+
+    cpu: float
+    wall: float
+    parts: Mapping[str, float]
+    latencies: Sequence[float]
+
+
+async def _round(contender: Contender) -> _Round:
+    await contender.prepare()
+    before = {name: cpu() for name, cpu in contender.parts.items()}
+    cpu, clock = contender.cpu(), time.perf_counter()
+    done = await contender.work()
+    wall, used = time.perf_counter() - clock, contender.cpu() - cpu
+    parts = {name: (cpu() - before[name]) / done.operations for name, cpu in contender.parts.items()}
+    return _Round(used / done.operations, wall / done.operations, parts, done.latencies)
+
+
+def _score(rounds: Sequence[_Round]) -> Score:
+    return Score(
+        [each.cpu for each in rounds],
+        [each.wall for each in rounds],
+        [latency for each in rounds for latency in each.latencies],
+        {name: [each.parts[name] for each in rounds] for name in (rounds[0].parts if rounds else ())},
+    )
 
 
 def cpu_of(pids: Callable[[], Iterable[int]]) -> Cpu:
