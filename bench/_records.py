@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-_VARIABLE: Final = "EIM_BENCH_RECORDS"
+VARIABLE: Final = "EIM_BENCH_RECORDS"
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ def read(lines: Iterable[bytes]) -> list[Found]:
 
 
 def _keep(found: Found) -> None:
-    path = os.environ.get(_VARIABLE)
+    path = os.environ.get(VARIABLE)
     if path:
         with Path(path).open("ab") as file:
             file.write(msgspec.json.encode(found) + b"\n")

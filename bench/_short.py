@@ -1,0 +1,19 @@
+"""Which benchmarks `./dev bench` runs, at which size, and about how long each takes on two cores."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+
+class Step(msgspec.Struct, frozen=True):
+    name: str  # of a file in bench/
+    arguments: Sequence[str]
+    seconds: float  # about; for the time left that is shown, and whether it still fits
+
+
+SHORT: Final = (
+    Step("tlv", (), 20),
+    Step("ecdsa", (), 40),
+)
+LONG: Final = tuple(Step(step.name, (), step.seconds * 3) for step in SHORT)
