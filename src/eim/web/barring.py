@@ -32,7 +32,15 @@ class BarringDesk:
         barred = Route("GET", "/v1/barred", reads, "listBarred", "eUICCs to which nothing goes out, oldest first.")
         stop = Route("POST", "/v1/euiccs/{eid}:quarantine", writes, "quarantineEuicc", "Let nothing go out to it.")
         free = Route("POST", "/v1/euiccs/{eid}:release", writes, "releaseEuicc", "End its quarantine or orphanage.")
-        add = Route("POST", "/v1/denials", writes, "addDenial", "Deny a card, a maker or a certificate.", 201)
+        add = Route(
+            "POST",
+            "/v1/denials",
+            writes,
+            "addDenial",
+            "Deny a card, a maker or a certificate.",
+            201,
+            "/v1/denials/{0.id}",
+        )
         page = Route("GET", "/v1/denials", reads, "listDenials", "The denials that stand, oldest first.")
         one = Route("GET", "/v1/denials/{id}", reads, "getDenial", "One denial.")
         lift = Route("DELETE", "/v1/denials/{id}", writes, "liftDenial", "Take a denial back.")

@@ -53,10 +53,11 @@ class Call(msgspec.Struct, Generic[B, Q], frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What is answered: JSON, and the ETag of what can be changed."""
+    """What is answered: JSON, the ETag of what can be changed, and where to find what was made or begun."""
 
     body: object
     etag: str | None = None
+    location: str | None = None
 
 
 Serve: TypeAlias = Callable[[Request, Caller, bytes], Awaitable[Reply]]
@@ -72,6 +73,7 @@ class Route(msgspec.Struct, frozen=True):
     name: str  # operationId
     summary: str
     status: int = 200
+    found_at: str | None = None  # where what was made or begun is: `/v1/orders/{0.order}`, with the answer put in
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -107,7 +109,8 @@ def endpoint(
         )
         fields = _wanted_fields(call.query, known)
         given = await handle(call)
-        return Reply(_only(given, fields) if fields else given, getattr(given, "etag", None))
+        shown = _only(given, fields) if fields else given
+        return Reply(shown, getattr(given, "etag", None), location_of(route, given))
 
     return Endpoint(route, body, query, answer, serve)
 
@@ -144,6 +147,7 @@ class Resource:
             return stream
         reply = await self._reply(found, request, caller)
         headers = _HEADERS | ({"ETag": f'"{reply.etag}"'} if reply.etag else {})
+        headers |= {"Location": reply.location} if reply.location else {}
         return Response(msgspec.json.encode(reply.body), found.route.status, headers, media_type=_JSON)
 
     async def _reply(self, found: Endpoint, request: Request, caller: Caller) -> Reply:
@@ -151,6 +155,11 @@ class Resource:
             return await found.serve(request, caller, b"")
         octets = await read_at_most(request, self._limits.body, self._limits.deadline)
         return await again(lambda: found.serve(request, caller, octets))
+
+
+def location_of(route: Route, given: msgspec.Struct) -> str | None:
+    """Where what `given` tells of is found from now on; ids, EIDs and addresses need no quoting in a path."""
+    return None if route.found_at is None else route.found_at.format(given)
 
 
 def _decode(request: Request, octets: bytes, kind: type[B]) -> B:

@@ -29,7 +29,7 @@ class Euiccs:
 
     def endpoints(self) -> list[Endpoint]:
         reads, writes = Scope.EUICCS_READ, Scope.EUICCS_WRITE
-        add = Route("POST", "/v1/euiccs", writes, "addEuicc", "Onboard one eUICC.", 201)
+        add = Route("POST", "/v1/euiccs", writes, "addEuicc", "Onboard one eUICC.", 201, "/v1/euiccs/{0.eids[0]}")
         add_many = Route("POST", "/v1/euiccs:batch", writes, "addEuiccs", "Onboard up to 10,000 eUICCs.", 201)
         page = Route("GET", "/v1/euiccs", reads, "listEuiccs", "List eUICCs, oldest first.")
         one = Route("GET", "/v1/euiccs/{eid}", reads, "getEuicc", "Everything known of one eUICC.")

@@ -20,7 +20,9 @@ class HandoverDesk:
 
     def endpoints(self) -> list[Endpoint]:
         every, one = "/v1/handovers", "/v1/handovers/{id}"
-        begin = Route("POST", every, Scope.ADMIN, "beginHandover", "Take cards over, or give them away.", 202)
+        begin = Route(
+            "POST", every, Scope.ADMIN, "beginHandover", "Take cards over, or give them away.", 202, f"{every}/{{0.id}}"
+        )
         page = Route("GET", every, Scope.EUICCS_READ, "listHandovers", "The last hundred hand-overs, newest first.")
         read = Route("GET", one, Scope.EUICCS_READ, "getHandover", "How a hand-over stands, card by card.")
         confirm = Route("POST", f"{one}:confirm", Scope.ADMIN, "confirmHandover", "The cards called the other eIM.")

@@ -29,7 +29,13 @@ class ImportDesk:
 
     def endpoints(self) -> list[Endpoint]:
         upload = Route(
-            "POST", "/v1/euiccs:import", Scope.EUICCS_WRITE, "importEuiccs", "Onboard what a file lists.", 200
+            "POST",
+            "/v1/euiccs:import",
+            Scope.EUICCS_WRITE,
+            "importEuiccs",
+            "Onboard what a file lists.",
+            200,
+            "/v1/imports/{0.id}",
         )
         one = Route("GET", "/v1/imports/{id}", Scope.EUICCS_READ, "getImport", "How far an import is.")
         bad = Route("GET", "/v1/imports/{id}/problems", Scope.EUICCS_READ, "listImportProblems", "Its bad lines.")
@@ -44,7 +50,8 @@ class ImportDesk:
         """The file is the body; the answer comes when all of it was taken."""
         pieces = _pieces(request)
         try:
-            return Reply(await self._upload(request, caller, pieces))
+            done = await self._upload(request, caller, pieces)
+            return Reply(done, location=f"/v1/imports/{done.id}")
         except BodyUnfinished:
             raise
         except EimError:

@@ -71,7 +71,9 @@ class SmdpDesk:
     def endpoints(self) -> list[Endpoint]:
         reads, writes = Scope.OPERATIONS_READ, Scope.ADMIN
         one = "/v1/smdps/{address}"
-        add = Route("POST", "/v1/smdps", writes, "addSmdp", "Allow calls to one more SM-DP+.", 201)
+        add = Route(
+            "POST", "/v1/smdps", writes, "addSmdp", "Allow calls to one more SM-DP+.", 201, "/v1/smdps/{0.address}"
+        )
         page = Route("GET", "/v1/smdps", reads, "listSmdps", "The SM-DP+ that may be called, oldest first.")
         get = Route("GET", one, reads, "getSmdp", "One SM-DP+, and how calls to it go.")
         change = Route("PATCH", one, writes, "changeSmdp", "Change how it is called, or switch it on or off.")

@@ -26,6 +26,7 @@ _ERRORS: Final = {
     "429": "This token asks more often than it may: wait the seconds in Retry-After.",
     "503": "Try again after the seconds in Retry-After.",
 }
+_LOCATION: Final = "Where what was made or begun is found, and how it stands."
 _ABOUT: Final = (
     "Every error is a problem (RFC 9457) with a stable `code`. Lists come in pages: give `next` as `cursor`. "
     "A POST with an `Idempotency-Key` may be repeated: the same request is answered the same and done once. "
@@ -129,7 +130,10 @@ def _answer(endpoint: Endpoint) -> Json:
     content: dict[str, Json] = {"application/json": {"schema": _reference(endpoint.answer)}}
     if endpoint.stream is not None:
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    return {"description": endpoint.route.summary, "content": content}
+    answer: dict[str, Any] = {"description": endpoint.route.summary, "content": content}
+    if endpoint.route.found_at is not None:
+        answer["headers"] = {"Location": {"description": _LOCATION, "required": True, "schema": {"type": "string"}}}
+    return answer
 
 
 def _path_parameters(path: str) -> list[Json]:

@@ -36,7 +36,15 @@ class OperationDesk:
 
     def endpoints(self) -> list[Endpoint]:
         reads, writes = Scope.OPERATIONS_READ, Scope.OPERATIONS_WRITE
-        place = Route("POST", "/v1/operations", writes, "order", "Order an operation on one eUICC or many.", 202)
+        place = Route(
+            "POST",
+            "/v1/operations",
+            writes,
+            "order",
+            "Order an operation on one eUICC or many.",
+            202,
+            "/v1/orders/{0.order}",
+        )
         look = Route(
             "POST", "/v1/operations:preview", writes, "previewOrder", "What an order would do, without doing it."
         )

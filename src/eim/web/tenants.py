@@ -18,7 +18,7 @@ class TenantDesk:
 
     def endpoints(self) -> list[Endpoint]:
         scope, one = Scope.TENANTS, "/v1/tenants/{tenant}"
-        create = Route("POST", "/v1/tenants", scope, "createTenant", "Make a tenant.", 201)
+        create = Route("POST", "/v1/tenants", scope, "createTenant", "Make a tenant.", 201, "/v1/tenants/{0.id}")
         page = Route("GET", "/v1/tenants", scope, "listTenants", "The tenants of this installation.")
         read = Route("GET", one, scope, "getTenant", "One tenant.")
         limit = Route("PATCH", one, scope, "limitTenant", "Replace a tenant's limits (If-Match).")

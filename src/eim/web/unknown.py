@@ -26,7 +26,15 @@ class UnknownDesk:
     def endpoints(self) -> list[Endpoint]:
         path, reads, writes = "/v1/unknown-callers", Scope.EUICCS_READ, Scope.EUICCS_WRITE
         page = Route("GET", path, reads, "listUnknownCallers", "EIDs that call and that nobody onboarded.")
-        one = Route("POST", f"{path}/{{eid}}:adopt", writes, "adoptUnknownCaller", "Onboard one that calls.", 201)
+        one = Route(
+            "POST",
+            f"{path}/{{eid}}:adopt",
+            writes,
+            "adoptUnknownCaller",
+            "Onboard one that calls.",
+            201,
+            "/v1/euiccs/{0.eids[0]}",
+        )
         many = Route("POST", f"{path}:adopt", writes, "adoptUnknownCallers", "Onboard several that call, or all.", 201)
         return [
             endpoint(page, api.Nothing, api_onboarding.UnknownQuery, api_onboarding.UnknownCallers, self.page),

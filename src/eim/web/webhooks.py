@@ -29,7 +29,15 @@ class WebhookDesk:
     def endpoints(self) -> list[Endpoint]:
         reads, writes = Scope.WEBHOOKS_READ, Scope.WEBHOOKS_WRITE
         one = "/v1/webhooks/{id}"
-        create = Route("POST", "/v1/webhooks", writes, "createWebhook", "Make one; its secret is shown once.", 201)
+        create = Route(
+            "POST",
+            "/v1/webhooks",
+            writes,
+            "createWebhook",
+            "Make one; its secret is shown once.",
+            201,
+            "/v1/webhooks/{0.webhook.id}",
+        )
         page = Route("GET", "/v1/webhooks", reads, "listWebhooks", "The webhooks, oldest first.")
         get = Route("GET", one, reads, "getWebhook", "One webhook, and how its deliveries go.")
         change = Route("PATCH", one, writes, "changeWebhook", "Change a webhook, or switch it on or off.")
