@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import click
+import msgspec
 
 from eim import errors
 from eim.api import Problem
 from eim.cli import main as eim
 from eim.domain import explanations, retry, standing
 from eim.domain.event import Happening
+from eim.domain.event_data import DATA
 from eim.domain.operation import MOVES, State
 from eim.errors import EimError
 from eim.web import body, openapi, problems
@@ -95,10 +97,16 @@ def _routes() -> Iterator[str]:
 
 
 def _types() -> Iterator[str]:
-    yield "| type | version | what happened |"
-    yield "| --- | --- | --- |"
+    yield "| type | version | what happened | `data` |"
+    yield "| --- | --- | --- | --- |"
     for kind in Happening:
-        yield f"| `{kind.type}` | {kind.version} | {kind.meaning} |"
+        yield f"| `{kind.type}` | {kind.version} | {kind.meaning} | {_fields(DATA[kind])} |"
+
+
+def _fields(data: type[msgspec.Struct]) -> str:
+    """Its fields; those in brackets are there only where they say something."""
+    fields = [(f"`{f.encode_name}`", f.required) for f in msgspec.structs.fields(data)]
+    return ", ".join(name if required else f"({name})" for name, required in fields)
 
 
 def _states() -> Iterator[str]:

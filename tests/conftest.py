@@ -7,6 +7,7 @@ import pytest
 
 from tests.cluster import Cluster, join
 from tests.database import Database, fresh
+from tests.told import broken_promises
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-async def database(postgres: Cluster) -> AsyncIterator[Database]:
-    """A database of its own for this test, migrated, with nothing in it but what the migrations put there."""
+async def database(postgres: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """A database of its own for this test, migrated, with nothing in it but what the migrations put there.
+
+    Whatever the test was about: an event that came about must be what its JSON Schema says.
+    """
     async with fresh(postgres) as made:
         yield made
+        if request.node.get_closest_marker("made_up_events") is None:
+            assert await broken_promises(made) == []

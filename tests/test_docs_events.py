@@ -13,8 +13,10 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from msgspec.structs import fields as fields_of
 
 from eim.domain.event import Happening, Origin, cloud_event, is_type, kind_of, kinds_of
+from eim.domain.event_data import DATA
 from eim.domain.webhook import Secret, signatures
 from tests.operator_side import eid_of
 
@@ -22,8 +24,13 @@ _PAGE = (Path(__file__).parents[1] / "docs" / "events.md").read_text(encoding="u
 
 
 def test_the_table_is_made_of_the_types() -> None:
-    rows = "\n".join(f"| `{kind.type}` | {kind.version} | {kind.meaning} |" for kind in Happening)
-    assert rows in _PAGE
+    rows = [line for line in _PAGE.splitlines() if line.startswith("| `eim.")]
+    assert len(rows) == len(Happening)
+    for kind, row in zip(Happening, rows, strict=True):
+        fields = ", ".join(
+            f"`{f.encode_name}`" if f.required else f"(`{f.encode_name}`)" for f in fields_of(DATA[kind])
+        )
+        assert row == f"| `{kind.type}` | {kind.version} | {kind.meaning} | {fields} |"
 
 
 def test_a_kind_that_is_not_listed_is_refused() -> None:

@@ -19,6 +19,8 @@ from tests.database import Database
 from tests.operator_side import caller_of, eid_of, eid_text, onboard, second_tenant
 from tests.post_office import QUICK, PostOffice, event_of, now, post_office
 
+pytestmark = pytest.mark.made_up_events
+
 
 @pytest.fixture
 async def office(database: Database, tmp_path: Path) -> AsyncIterator[PostOffice]:

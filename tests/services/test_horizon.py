@@ -3,6 +3,8 @@
 import asyncio
 import random
 
+import pytest
+
 from eim.domain.ids import DEFAULT_TENANT
 from eim.services.horizon import Horizon
 from eim.store import events
@@ -11,6 +13,8 @@ from eim.store.events import Wanted
 from tests.database import Database
 from tests.operator_side import eid_of
 from tests.post_office import event_of
+
+pytestmark = pytest.mark.made_up_events
 
 # No transaction lasts: the tests beside this one would wait for its end.
 _DRAW = """

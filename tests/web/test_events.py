@@ -35,6 +35,8 @@ from tests.operator_side import (
 )
 from tests.post_office import event_of
 
+pytestmark = pytest.mark.made_up_events
+
 STREAM = {"Accept": "text/event-stream"}
 
 

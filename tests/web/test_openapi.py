@@ -3,6 +3,7 @@
 import httpx2
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from eim.domain.event import Happening
 from eim.web.operator import endpoints_of
 from tests.database import Database
 from tests.operator_side import services_of
@@ -31,3 +32,14 @@ async def test_every_answer_that_is_given_is_documented(client: httpx2.AsyncClie
         for method, operation in item.items():
             answer = await client.request(method, path.replace("{eid}", "1").replace("{id}", "1"))
             assert str(answer.status_code) in operation["responses"], (method, path, answer.status_code)
+
+
+async def test_every_type_of_event_has_its_schema(client: httpx2.AsyncClient) -> None:
+    document = (await client.get("/v1/openapi.json")).json()
+    assert document["webhooks"].keys() == {kind.type for kind in Happening}
+    for name, webhook in document["webhooks"].items():
+        told = webhook["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        assert told["type"]["const"] == name
+        schema = document["components"]["schemas"][told["data"]["$ref"].rpartition("/")[2]]
+        assert schema["type"] == "object"
+        assert set(schema.get("required", ())) <= set(schema["properties"])

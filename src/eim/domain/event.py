@@ -132,7 +132,6 @@ class Origin(msgspec.Struct, frozen=True):
 def cloud_event(origin: Origin, kind: str, data: Mapping[str, object]) -> CloudEvent:
     """The event `kind` (as in the table; one of an older release need not be listed any more)."""
     known = _BY_TEXT.get(kind)
-    version = known.version if known else 1
     return CloudEvent(
         id=str(origin.id),
         source=f"/eims/{origin.eim_id or '-'}",
@@ -140,8 +139,13 @@ def cloud_event(origin: Origin, kind: str, data: Mapping[str, object]) -> CloudE
         subject=f"eid/{format_eid(origin.eid)}" if origin.eid else _subject(data),
         time=origin.at,
         data=data,
-        dataschema=f"{_SCHEMA}{kind}:{version}",
+        dataschema=schema_of(known) if known else f"{_SCHEMA}{kind}:1",
     )
+
+
+def schema_of(kind: Happening) -> str:
+    """What names the meaning of its data, version and all; the schema itself is in the interface's description."""
+    return f"{_SCHEMA}{kind.text}:{kind.version}"
 
 
 def _subject(data: Mapping[str, object]) -> str:

@@ -7,9 +7,12 @@ from typing import Any, Final
 import msgspec
 
 from eim import api
+from eim.domain.event import Happening, schema_of
+from eim.domain.event_data import DATA
 from eim.web.endpoints import Endpoint, item_of
 
 _PARAMETER: Final = re.compile(r"{(\w+)}")
+_CAPITAL: Final = re.compile(r"[._](\w)")
 _ETAG: Final = {"type": "string", "pattern": '^("[0-9a-f]*"|\\*)$'}
 _REF: Final = "#/components/schemas/{name}"
 _ERRORS: Final = {
@@ -55,6 +58,7 @@ def describe(endpoints: Sequence[Endpoint], version: str) -> Json:
     """The whole document."""
     kinds = {kind for each in endpoints for kind in (each.body, each.answer)} | {api.Problem}
     kinds -= {api.Nothing}
+    kinds |= set(DATA.values())
     _, schemas = msgspec.json.schema_components(
         sorted(kinds, key=lambda kind: kind.__name__), ref_template=_REF, schema_hook=_anything
     )
@@ -68,6 +72,7 @@ def describe(endpoints: Sequence[Endpoint], version: str) -> Json:
         "openapi": "3.1.0",
         "info": {"title": "eim", "version": version, "description": _ABOUT, "license": {"name": "Apache-2.0"}},
         "paths": paths,
+        "webhooks": {kind.type: {"post": _event(kind)} for kind in Happening},
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -134,6 +139,27 @@ def _answer(endpoint: Endpoint) -> Json:
     if endpoint.route.found_at is not None:
         answer["headers"] = {"Location": {"description": _LOCATION, "required": True, "schema": {"type": "string"}}}
     return answer
+
+
+def _event(kind: Happening) -> Json:
+    """What a webhook is posted when this happened, and what the stream and the pages show."""
+    told = {
+        "type": {"const": kind.type},
+        "dataschema": {"const": schema_of(kind)},
+        "data": _reference(DATA[kind]),
+        "specversion": {"const": "1.0"},
+        "datacontenttype": {"const": "application/json"},
+        "time": {"type": "string", "format": "date-time"},
+        **{name: {"type": "string"} for name in ("id", "source", "subject")},
+    }
+    schema = {"type": "object", "required": sorted(told), "properties": told}
+    return {
+        "operationId": _CAPITAL.sub(lambda word: word[1].upper(), f"on.{kind.text}"),
+        "summary": kind.meaning,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"2XX": {"description": "It was taken."}},
+        "security": [],
+    }
 
 
 def _path_parameters(path: str) -> list[Json]:
