@@ -117,7 +117,11 @@ async def newly_connected(server: Server, eids: Sequence[Eid], connections: int)
 
 def request(eid: Eid) -> bytes:
     """A whole HTTP request: GetEimPackage as a v1.2 device sends it."""
-    body = messages.poll(eid, Speaks.V1_2, None, None)
+    return wrapped(messages.poll(eid, Speaks.V1_2, None, None))
+
+
+def wrapped(body: bytes) -> bytes:
+    """A whole HTTP request around an ESipa message."""
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: {_HOST}\r\nUser-Agent: gsma-rsp-ipad\r\nX-Admin-Protocol: gsma/rsp/v2.1.0\r\n"
         f"Content-Type: application/x-gsma-rsp-asn1\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -15,5 +15,6 @@ class Step(msgspec.Struct, frozen=True):
 SHORT: Final = (
     Step("tlv", (), 20),
     Step("ecdsa", (), 40),
+    Step("full_cycle", ("--rounds", "3", "--euiccs", "5000"), 120),
 )
 LONG: Final = tuple(Step(step.name, (), step.seconds * 3) for step in SHORT)

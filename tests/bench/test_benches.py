@@ -1,11 +1,15 @@
 """Each benchmark runs, at a size that says nothing about speed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from bench import _records
+from bench._records import Cost, Record
 
 _ROOT: Final = Path(__file__).parents[2]
 _TINY: Final = ("--rounds", "1", "--operations", "5", "--euiccs", "5")
@@ -43,6 +47,7 @@ def test_a_benchmark_of_waiting_runs(name: str) -> None:
 def test_every_benchmark_of_a_service_is_tried_here() -> None:
     own_size = {"tlv", "ecdsa"}  # they measure no service: from the clock, or a batch
     own_size |= {"compare"}  # reads what was measured
+    own_size |= {"full_cycle"}  # has no baseline
     found = {file.stem for file in (_ROOT / "bench").glob("[!_]*.py")} - own_size
     assert found - _AS_SEEN.keys() == _LINES.keys()
 
@@ -61,3 +66,24 @@ def test_a_benchmark_prints_its_figures_beside_a_baseline(name: str) -> None:
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(_LINES[name])
     assert all("x CPU of" in line for line in lines)
+
+
+def test_a_full_cycle_runs_through_all_roles_and_keeps_its_figure(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.full_cycle", *_TINY],
+        cwd=_ROOT,
+        env=os.environ | {_records.VARIABLE: str(kept)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("full_cycle ")
+    figure, spent = _records.read(kept.read_bytes().splitlines())
+    assert isinstance(figure, Record)
+    assert isinstance(spent, Cost)
+    assert 0 < figure.ratio == figure.figure
+    assert spent.server > 0
+    assert spent.postgres > 0
