@@ -66,10 +66,17 @@ _DRAINING: Final = "shutting down"
 _log = structlog.get_logger()
 
 
-async def run_device(config: Config, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serve ESipa until `stop`. Holds the TLS key and no other; can't sign a package."""
+async def run_device(
+    config: Config, listener: socket.socket, stop: asyncio.Event, tickets_from: bytes | None = None
+) -> None:
+    """Serve ESipa until `stop`. Holds the TLS key and no other; can't sign a package.
+
+    tickets_from  what the session tickets' keys come from in the other processes of the port, too; None: there are none
+    """
     identity = credentials.own_identity(config)
-    context = credentials.device_context(config, credentials.device_tls(config, identity, now()))
+    files = credentials.device_tls(config, identity, now())
+    context = credentials.device_context(config, files)
+    tickets = credentials.device_tickets(config, context, files, tickets_from)
     renewal = Renewal("device", context, lambda: credentials.device_tls(config, identity, now()))
     _on_hangup(renewal)
     roots = credentials.roots(config)
@@ -84,7 +91,7 @@ async def run_device(config: Config, listener: socket.socket, stop: asyncio.Even
     app = device_app(endpoint, _readiness(pool, stop))
     limits = serving.Limits(device.handshake_deadline, device.request_deadline, device.keep_alive)
     try:
-        others = (waiters.run, seen.run, seen.strangers.run, renewal.run)
+        others = (waiters.run, seen.run, seen.strangers.run, renewal.run, tickets.run)
         if device.door is DoorKind.HYPERCORN:
             await _beside(serving.serve_app(app, listener, context, limits, stop), *others)
             return

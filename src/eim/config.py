@@ -187,6 +187,23 @@ class Device(msgspec.Struct, frozen=True):
             "takes about 40 KiB. Of the door `own` only.",
         ),
     ] = 50_000
+    processes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="Processes that share the port: one for each core that devices may fill. Each has connections "
+            "of its own (`device.connections`, `database.device_pool`).",
+        ),
+    ] = 1
+    tls_ticket_secret: Annotated[
+        Path | None,
+        Meta(
+            description="A file of 32 random octets or more, the same on all machines behind one address: a device "
+            "resumes its TLS session on any of them. Without it a secret is drawn at the start and never written "
+            "down; the processes of one `eim serve` share it."
+        ),
+    ] = None
     wait_for_seal: Annotated[
         float,
         Meta(ge=0, le=10, description="Seconds that a poll waits for work which is ordered but not signed yet."),

@@ -19,6 +19,7 @@ from eim.keys.export import TlsTrust, export
 from eim.keys.files import KeyStore, Signer
 from eim.keys.identity import ensure_identity
 from eim.keys.roots import read_roots
+from eim.keys.tickets import Secret, Tickets
 from eim.keys.tls import Suites, TlsFiles, configured_pair, make_ca_and_leaf, server_context, smdp_context
 from eim.protocol.ecdsa import Curve
 from eim.protocol.trust import Roots, check_smdp_tls
@@ -83,6 +84,18 @@ def exported(config: Config, identity: Listed) -> Blobs:
 def device_context(config: Config, files: TlsFiles) -> ssl.SSLContext:
     """The TLS context of the device port."""
     return server_context(files, _SUITES[config.device.tls_suites], _VERSIONS[config.device.tls_minimum])
+
+
+def device_tickets(config: Config, context: ssl.SSLContext, files: TlsFiles, given: bytes | None) -> Tickets:
+    """Session tickets for `context` that all who have the secret open: of the file, or `given` by the supervisor."""
+    return Tickets(context, lambda: device_context(config, files), ticket_secret(config, given))
+
+
+def ticket_secret(config: Config, given: bytes | None = None) -> Secret:
+    """The configured one, or what `given` holds, or a new one. Raises KeyUnusable."""
+    if config.device.tls_ticket_secret is not None:
+        return Secret.from_file(config.device.tls_ticket_secret)
+    return Secret.unpack(given) if given else Secret.fresh()
 
 
 def operator_context(config: Config, now: datetime) -> ssl.SSLContext | None:

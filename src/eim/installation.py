@@ -21,6 +21,7 @@ from eim.config_loading import written
 from eim.errors import BadConfiguration, Unauthenticated
 from eim.keys.disk import make_private_folder, read, write_over
 from eim.keys.identity import read_identity
+from eim.keys.tickets import Secret
 from eim.postgres import Embedded, cluster_of, dsn_of_running
 from eim.services.tokens import SETUP, NewToken, Scope, Tokens
 from eim.store.connect import DbRole, open_pool
@@ -73,28 +74,43 @@ async def run(config: Config, during: Callable[[Running], Awaitable[None]], log:
     make_private_folder(config.server.data_dir)
     async with AsyncExitStack() as stack:
         stack.callback(os.close, _claim(config.server.data_dir))
+        device, operator = config.device, config.operator
         listeners = {
-            Role.DEVICE: stack.enter_context(await _listen(config.device, "device")),
-            Role.OPERATOR: stack.enter_context(await _listen(config.operator, "operator")),
+            Role.DEVICE: await _listen(device, Role.DEVICE, device.processes, stack),
+            Role.OPERATOR: await _listen(operator, Role.OPERATOR, 1, stack),
         }
-        _check(config)
+        secret = _check(config)
         embedded = await _embedded(config, stack)
         dsns = _logins(config, embedded)
         await app.set_up(config, dsns[DbRole.OWNER])
         token_file = await _first_token(config, dsns[DbRole.OPERATOR])
-        supervisor = Supervisor(_starts(config, dsns, listeners), log)
-        device, operator = _name(listeners[Role.DEVICE]), _name(listeners[Role.OPERATOR])
-        running = Running(device, operator, token_file, supervisor, config, embedded)
-        await _supervise(running, during(running))
+        supervisor = Supervisor(_starts(config, dsns, listeners, secret.pack), log)
+        reached = [_name(listeners[role][0]) for role in (Role.DEVICE, Role.OPERATOR)]
+        running = Running(reached[0], reached[1], token_file, supervisor, config, embedded)
+        beside = [during(running), secret.run(), *([embedded.keep_up()] if embedded else ())]
+        await _supervise(supervisor, beside)
         return supervisor.code
 
 
-async def _supervise(running: Running, during: Awaitable[None]) -> None:
-    """Until `during` is over, or the supervisor gave up, or the embedded database can't be started any more."""
-    roles = asyncio.ensure_future(running.supervisor.run())
-    others = [asyncio.ensure_future(during)]
-    if running.embedded is not None:
-        others.append(asyncio.ensure_future(running.embedded.keep_up()))
+async def serve_devices(config: Config, file: Path | None) -> int:
+    """The device role alone, in `device.processes` processes, until a signal; the exit code."""
+    stop = serving.stop_on_signals()
+    files = credentials.device_tls(config, credentials.own_identity(config), app.now())
+    credentials.device_context(config, files)  # what several processes would make at once is made here
+    secret = credentials.ticket_secret(config)
+    words = ["--config", str(file)] if file else []
+    async with AsyncExitStack() as stack:
+        listeners = await _listen(config.device, Role.DEVICE, config.device.processes, stack)
+        supervisor = Supervisor(_port_starts(Role.DEVICE, words, listeners, os.environ, secret.pack))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.reload)
+        await _supervise(supervisor, [stop.wait(), secret.run()])
+    return supervisor.code
+
+
+async def _supervise(supervisor: Supervisor, beside: Sequence[Awaitable[object]]) -> None:
+    """Until one of `beside` is over, or the supervisor gave up; what one of them raises is raised in the end."""
+    roles = asyncio.ensure_future(supervisor.run())
+    others = [asyncio.ensure_future(each) for each in beside]
     try:
         await asyncio.wait({roles, *others}, return_when=asyncio.FIRST_COMPLETED)
         for each in others:
@@ -103,7 +119,7 @@ async def _supervise(running: Running, during: Awaitable[None]) -> None:
     finally:
         for each in others:
             each.cancel()
-        running.supervisor.end()
+        supervisor.end()
         await roles
         await asyncio.gather(*others, return_exceptions=True)
 
@@ -133,16 +149,18 @@ def _claim(data_dir: Path) -> int:
     return descriptor
 
 
-async def _listen(section: Device | Operator, setting: str) -> socket.socket:
-    """The listening socket; roles whose supervisor was just killed have a moment to let go of the port."""
+async def _listen(section: Device | Operator, role: Role, many: int, stack: AsyncExitStack) -> Sequence[socket.socket]:
+    """The listening sockets; roles whose supervisor was just killed have a moment to let go of the port."""
     until = time.monotonic() + _LET_GO_S
     while True:
         try:
-            return serving.listen(section.host, section.port, setting)
+            listeners = serving.listen_all(section.host, section.port, role.value, many)
         except serving.PortInUse:
             if time.monotonic() > until:
                 raise
             await asyncio.sleep(0.1)
+        else:
+            return [stack.enter_context(listener) for listener in listeners]
 
 
 async def _embedded(config: Config, stack: AsyncExitStack) -> Embedded | None:
@@ -183,14 +201,18 @@ def login(config: Config, role: DbRole) -> str:
     return found.text if found else dsn_of_running(config.server.data_dir / POSTGRES, role)
 
 
-def _check(config: Config) -> None:
-    """All keys, certificates and roots that would stop a role, judged before anything is started or migrated."""
+def _check(config: Config) -> Secret:
+    """All keys, certificates and roots that would stop a role, judged before anything is started or migrated.
+
+    What the keys of session tickets come from is given back.
+    """
     credentials.roots(config)
     _check_belongings(config)
     identity = credentials.own_identity(config)
     credentials.key_store(config).load(identity.key_name)
     credentials.device_context(config, credentials.device_tls(config, identity, app.now()))
     credentials.operator_context(config, app.now())
+    return credentials.ticket_secret(config)
 
 
 def _check_belongings(config: Config) -> None:
@@ -227,20 +249,45 @@ async def _is_known(tokens: Tokens, secret: str) -> bool:
     return True
 
 
-def _starts(config: Config, dsns: Mapping[DbRole, str], listeners: Mapping[Role, socket.socket]) -> Sequence[Start]:
+def _starts(
+    config: Config,
+    dsns: Mapping[DbRole, str],
+    listeners: Mapping[Role, Sequence[socket.socket]],
+    secret: Callable[[], bytes],
+) -> Sequence[Start]:
     """The roles with what each may know: its own file, and nothing of our configuration in its environment."""
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("EIM_")}
     alone = {EMBEDDED: "1"} if config.database.dsn is None else {}
-    starts = []
+    starts: list[Start] = []
     for role in Role:
         file = config.server.data_dir.absolute() / RUN / f"{role.value}.toml"
         write_over(file, written(_of_role(config, role, dsns)).encode())
-        command = [sys.executable, "-m", "eim", "serve", "--config", str(file), "--role", role.value]
-        descriptors = [listeners[role].fileno()] if role in listeners else []
-        command += [word for each in descriptors for word in ("--descriptor", str(each))]
-        environment = {**inherited, **alone} if role is Role.WORKER else inherited
-        starts.append(Start(role, command, environment, descriptors))
+        words = ["--config", str(file)]
+        if role in listeners:
+            told = secret if role is Role.DEVICE else None
+            starts += _port_starts(role, words, listeners[role], inherited, told)
+        else:
+            starts.append(Start(role, _command(role, words), {**inherited, **alone}))
     return starts
+
+
+def _port_starts(
+    role: Role,
+    words: Sequence[str],
+    listeners: Sequence[socket.socket],
+    environment: Mapping[str, str],
+    secret: Callable[[], bytes] | None,
+) -> Sequence[Start]:
+    """A process for each of `listeners`."""
+    starts = []
+    for number, listener in enumerate(listeners, 1):
+        command = _command(role, [*words, "--descriptor", str(listener.fileno()), *(["--tickets"] if secret else ())])
+        starts.append(Start(role, command, environment, [listener.fileno()], number, secret))
+    return starts
+
+
+def _command(role: Role, words: Sequence[str]) -> Sequence[str]:
+    return [sys.executable, "-m", "eim", "serve", "--role", role.value, *words]
 
 
 def _of_role(config: Config, role: Role, dsns: Mapping[DbRole, str]) -> Config:

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Final, cast
 
 import msgspec
@@ -52,11 +53,30 @@ class _Config(HypercornConfig):
 
 def listen(host: str, port: int, setting: str) -> socket.socket:
     """A listening socket; port 0 takes any free one. `setting` is the configuration's section, for the error."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return listen_all(host, port, setting, 1)[0]
+
+
+def listen_all(host: str, port: int, setting: str, many: int) -> Sequence[socket.socket]:
+    """So many listening sockets on one port, among which the kernel deals out the connections (SO_REUSEPORT).
+
+    The first one is bound alone: a port on which somebody listens, even one of ours, is not shared.
+    """
+    share = (socket.SO_REUSEPORT,) if many > 1 else ()
+    first = _listening((host, port), setting, (), share)
+    place = (host, first.getsockname()[1])
+    return [first, *(_listening(place, setting, share, ()) for _ in range(many - 1))]
+
+
+def _listening(place: tuple[str, int], setting: str, before: Sequence[int], after: Sequence[int]) -> socket.socket:
+    """`before` and `after` the address is bound these options of the socket are set."""
+    host, port = place
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    for option in (socket.SO_REUSEADDR, *before):
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
     try:
-        listener.bind((host, port))
+        listener.bind(place)
+        for option in after:
+            listener.setsockopt(socket.SOL_SOCKET, option, 1)
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()

@@ -1,4 +1,4 @@
-"""Three role processes under one supervisor: it starts them, starts a dead one again, and ends them in order."""
+"""Role processes under one supervisor: it starts them, starts a dead one again, and ends them in order."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -31,13 +31,18 @@ class Role(StrEnum):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """How one role is started. `descriptors` are listening sockets it inherits: a restart drops no connection
-    that still waits to be accepted."""
+    """How one process of a role is started.
+
+    descriptors  listening sockets it inherits: a restart drops no connection that still waits to be accepted
+    secret       gives octets for its eyes only. It reads them from a pipe, whose number is the command's last word
+    """
 
     role: Role
     command: Sequence[str]
     environment: Mapping[str, str]
     descriptors: Sequence[int] = ()
+    number: int = 1  # of the processes of its role
+    secret: Callable[[], bytes] | None = None
 
 
 class Supervisor:
@@ -46,21 +51,19 @@ class Supervisor:
     def __init__(self, starts: Sequence[Start], log: Path | None = None) -> None:
         self._starts = starts
         self._logfile = log  # what the roles write; None: our own standard error
-        self._processes: dict[Role, asyncio.subprocess.Process] = {}
+        self._processes: dict[tuple[Role, int], asyncio.subprocess.Process] = {}
         self._ending = asyncio.Event()
         self.code = 0  # what the supervisor should exit with
 
-    def pid(self, role: Role) -> int | None:
-        """The process that serves `role` now; None between two starts."""
-        process = self._processes.get(role)
+    def pid(self, role: Role, number: int = 1) -> int | None:
+        """The process that serves `role` now, the first one of it; None between two starts."""
+        process = self._processes.get((role, number))
         return process.pid if process is not None and process.returncode is None else None
 
     def reload(self) -> None:
         """Tell the roles with a port to look at their certificates; nothing is interrupted."""
-        for role in (Role.DEVICE, Role.OPERATOR):
-            process = self._processes.get(role)
-            if process is not None and process.returncode is None:
-                process.send_signal(signal.SIGHUP)
+        for process in (*self._alive(Role.DEVICE), *self._alive(Role.OPERATOR)):
+            process.send_signal(signal.SIGHUP)
 
     def end(self) -> None:
         """Ask for an orderly end; `run` returns when it has happened."""
@@ -79,7 +82,7 @@ class Supervisor:
         while not self._ending.is_set():
             began = time.monotonic()
             process = await _launch(start, self._logfile)
-            self._processes[start.role] = process
+            self._processes[start.role, start.number] = process
             code = await process.wait()
             if self._ending.is_set():
                 return
@@ -89,7 +92,7 @@ class Supervisor:
                 return
             deaths = 0 if time.monotonic() - began > _STEADY_S else deaths + 1
             pause = _BACK_OFF[min(deaths, len(_BACK_OFF)) - 1] if deaths else 0.0
-            _log.warning("role.died", role=start.role.value, code=code, again_in_s=pause)
+            _log.warning("role.died", role=start.role.value, number=start.number, code=code, again_in_s=pause)
             await self._pause(pause)
 
     async def _pause(self, seconds: float) -> None:
@@ -101,23 +104,37 @@ class Supervisor:
 
     async def _end_all(self) -> None:
         for role in (Role.DEVICE, Role.OPERATOR, Role.WORKER):
-            process = self._processes.get(role)
-            if process is not None and process.returncode is None:
-                await _end(process)
+            await asyncio.gather(*map(_end, self._alive(role)))
+
+    def _alive(self, role: Role) -> Sequence[asyncio.subprocess.Process]:
+        return [p for (of, _), p in self._processes.items() if of is role and p.returncode is None]
 
 
 async def _launch(start: Start, log: Path | None) -> asyncio.subprocess.Process:
     with contextlib.ExitStack() as stack:
+        told = [_whispered(start.secret, stack)] if start.secret else []
         process = await asyncio.create_subprocess_exec(
             *start.command,
+            *map(str, told),
             env={**start.environment, _SUPERVISED_BY: str(os.getpid())},
-            pass_fds=start.descriptors,
+            pass_fds=[*start.descriptors, *told],
             stdin=asyncio.subprocess.DEVNULL,
             stderr=stack.enter_context(log.open("ab")) if log else None,
             start_new_session=True,  # ctrl-C is for the supervisor, which ends its roles in order
         )
-    _log.info("role.started", role=start.role.value, pid=process.pid)
+    _log.info("role.started", role=start.role.value, number=start.number, pid=process.pid)
     return process
+
+
+def _whispered(secret: Callable[[], bytes], stack: contextlib.ExitStack) -> int:
+    """The end of a pipe in which the octets lie: few enough that nobody has to read before they are written."""
+    reading, writing = os.pipe()
+    stack.callback(os.close, reading)
+    try:
+        os.write(writing, secret())
+    finally:
+        os.close(writing)
+    return reading
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

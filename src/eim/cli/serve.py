@@ -8,20 +8,38 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 import click
+import msgspec
 import uvloop
 
 from eim import app, installation, logs, serving, supervisor
 from eim.cli.config import config_option, read
-from eim.config import Config
+from eim.config import Config, Device, Operator
 from eim.errors import BadConfiguration, KeyUnusable, Unavailable
+from eim.keys.tickets import PACKED
 from eim.supervisor import EX_CONFIG, Role
+
+
+class Inherited(msgspec.Struct, frozen=True):
+    """What a supervisor passes on to one of its processes."""
+
+    descriptor: int | None
+    tickets: bytes | None
+
+    def __repr__(self) -> str:
+        return f"Inherited(descriptor={self.descriptor!r})"
+
+    def listener(self, section: Device | Operator, role: Role) -> socket.socket:
+        if self.descriptor is not None:
+            return socket.socket(fileno=self.descriptor)
+        return serving.listen(section.host, section.port, role.value)
 
 
 @click.command()
 @config_option
 @click.option("--role", type=click.Choice([role.value for role in Role]), help="Only this role, in this process.")
 @click.option("--descriptor", type=int, hidden=True, help="The listening socket that a supervisor passes on.")
-def serve(file: Path | None, role: str | None, descriptor: int | None) -> None:
+@click.option("--tickets", type=int, hidden=True, help="The pipe with what TLS tickets are sealed by.")
+def serve(file: Path | None, role: str | None, descriptor: int | None, tickets: int | None) -> None:
     """Serve devices, operators and the work in between; without a database configured, on an embedded one."""
     supervisor.die_with_supervisor()
     alone = os.environ.pop(installation.EMBEDDED, None) is not None
@@ -29,7 +47,10 @@ def serve(file: Path | None, role: str | None, descriptor: int | None) -> None:
     logs.configure(config.server.log_level, config.server.log_format, role or "supervisor")
     if role is None:
         sys.exit(_run(installation.serve_all(config)))
-    sys.exit(_run(_serve_one(config, Role(role), descriptor, alone=alone)))
+    if Role(role) is Role.DEVICE and descriptor is None and config.device.processes > 1:
+        sys.exit(_run(installation.serve_devices(config, file)))
+    inherited = Inherited(descriptor, _octets_of(tickets))
+    sys.exit(_run(_serve_one(config, Role(role), inherited, alone=alone)))
 
 
 @click.command()
@@ -43,15 +64,15 @@ def migrate(file: Path | None) -> None:
     click.echo("the schema is up to date")
 
 
-async def _serve_one(config: Config, role: Role, descriptor: int | None, *, alone: bool) -> int:
+async def _serve_one(config: Config, role: Role, inherited: Inherited, *, alone: bool) -> int:
     stop = serving.stop_on_signals()
     try:
         if role is Role.WORKER:
             await app.run_worker(config, stop, alone=alone)
+        elif role is Role.DEVICE:
+            await app.run_device(config, inherited.listener(config.device, role), stop, inherited.tickets)
         else:
-            section = config.device if role is Role.DEVICE else config.operator
-            listener = _inherited(descriptor) or serving.listen(section.host, section.port, role.value)
-            await (app.run_device if role is Role.DEVICE else app.run_operator)(config, listener, stop)
+            await app.run_operator(config, inherited.listener(config.operator, role), stop)
     except (BadConfiguration, KeyUnusable) as error:
         click.echo(f"eim {role.value}: {error}", err=True)
         return EX_CONFIG
@@ -61,8 +82,14 @@ async def _serve_one(config: Config, role: Role, descriptor: int | None, *, alon
     return 0
 
 
-def _inherited(descriptor: int | None) -> socket.socket | None:
-    return socket.socket(fileno=descriptor) if descriptor is not None else None
+def _octets_of(pipe: int | None) -> bytes | None:
+    """What a supervisor put into the pipe, which is closed."""
+    if pipe is None:
+        return None
+    try:
+        return os.read(pipe, PACKED)
+    finally:
+        os.close(pipe)
 
 
 def _run(main: Coroutine[object, object, object]) -> int:
