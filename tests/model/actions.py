@@ -1,4 +1,4 @@
-"""What may happen to one eUICC: the nine actions of reliability test 63, each beginning where it makes sense."""
+"""What may happen to one eUICC: the eleven actions of reliability test 63, each beginning where it makes sense."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -7,12 +7,13 @@ from typing import Final
 from uuid import UUID
 
 from eim.domain.euicc import Speaks
-from eim.domain.ids import bucket_of, format_eid
+from eim.domain.ids import IdentityId, bucket_of, format_eid
 from eim.domain.operation import Kind
 from eim.errors import Conflict, InvalidLines, NotFound
 from eim.protocol.esipa import NO_PACKAGE
 from eim.services.asking import Asking
 from eim.services.caring import Care, Guard
+from eim.services.moving import Associations, Move
 from eim.services.onboarding import Candidate, Rules
 from eim.services.tenants import Tenants, Wanted
 from eim.services.tokens import SETUP, Caller, Scope
@@ -33,7 +34,9 @@ class Action(StrEnum):
     RESULT = "result"
     LATE_RESULT = "late_result"
     WITHDRAW = "withdraw"
+    NOTIFY = "notify"
     EXPIRE = "expire"
+    RESEAL = "reseal"
     ROTATE = "rotate"
     DELETE = "delete"
     MOVE = "move"
@@ -53,9 +56,12 @@ _NEEDS: Final = {
     Action.RESULT: Start.OUT,
     Action.LATE_RESULT: Start.DOUBTFUL,
     Action.WITHDRAW: Start.SEALED,
+    Action.NOTIFY: Start.OUT,
     Action.EXPIRE: Start.SEALED,
+    Action.RESEAL: Start.SEALED,
     Action.ROTATE: Start.SEALED,
 }
+_LATER: Final = frozenset({Action.WITHDRAW, Action.EXPIRE, Action.RESEAL, Action.ROTATE, Action.DELETE, Action.MOVE})
 _ORDER: Final = list(Start)
 
 
@@ -63,8 +69,7 @@ def start_of(first: Action, second: Action) -> Start:
     """Where a pair begins: where both can do something. The order of a pair decides between two such states."""
     needed = max((_ORDER.index(_NEEDS.get(action, Start.IDLE)) for action in (first, second)), default=0)
     begin = _ORDER[needed]
-    later = first in (Action.WITHDRAW, Action.EXPIRE, Action.ROTATE, Action.DELETE, Action.MOVE)
-    return Start.OUT if later and begin is Start.SEALED and second is not Action.HAND_OUT else begin
+    return Start.OUT if first in _LATER and begin is Start.SEALED and second is not Action.HAND_OUT else begin
 
 
 class Doer:
@@ -77,6 +82,7 @@ class Doer:
         self._device = database.pool(DbRole.DEVICE)
         self._asking = Asking(self._worker)
         self._care = Care(database.pool(DbRole.OPERATOR))
+        self._moving = Associations(database.pool(DbRole.OPERATOR), confirm_above=10)
         self._owner = database.owner()
         self._other = other
         self.operation: UUID | None = None
@@ -90,7 +96,9 @@ class Doer:
             Action.RESULT: self._report,
             Action.LATE_RESULT: self._report,
             Action.WITHDRAW: self._withdraw,
+            Action.NOTIFY: self._notify,
             Action.EXPIRE: self._expire,
+            Action.RESEAL: self._reseal,
             Action.ROTATE: self._rotate,
             Action.DELETE: self._delete,
             Action.MOVE: self._move,
@@ -126,7 +134,16 @@ class Doer:
         for each in found:
             await self._asking.pass_time(each, self.rig.leasing.hold)
 
+    async def _notify(self) -> None:
+        """What the card has to say to SM-DP+s comes before its result, and says which profile is in use."""
+        for pending in self.scene.card.notifications:
+            await self.rig.send(messages.notification(pending.raw), self.scene.card.eid)
+
     async def _rotate(self) -> None:
+        """The card is to obey the newer key."""
+        await self._moving.move(SETUP, IdentityId(1), Move("a test"), None)
+
+    async def _reseal(self) -> None:
         """A token or a version was learnt: what is sealed is sealed anew."""
         card = self.scene.card
         async with transaction(self._device) as db:
@@ -152,6 +169,7 @@ class Doer:
         rig, card, scene = self.rig, self.scene.card, self.scene
         await rig.onboard()
         await rig.visit(card)
+        await rig.add_key()
         await scene.save(Start.IDLE)
         self.operation = await rig.order(card, Kind.ENABLE, CARRIER_B, rollback=False)
         await rig.work()

@@ -6,13 +6,15 @@ import msgspec
 import pytest
 
 from eim.asn1.sgp32 import EuiccPackageRequest, decode
+from eim.domain.ids import bucket_of
 from eim.domain.operation import Kind
+from eim.services import associating
 from eim.services.associating import RenewalRule
 from eim.services.sealing import Sealer
 from eim.sim import euicc
 from eim.sim.euicc import VirtualEuicc
 from eim.sim.journal import Received, Verdict
-from eim.store.connect import DbRole
+from eim.store.connect import DbRole, transaction
 from tests.database import Database
 from tests.services import rig as rigs
 from tests.services.rig import Rig
@@ -115,6 +117,17 @@ async def test_without_a_newer_key_nothing_is_signed_at_the_end_of_the_counter_a
     assert (await kinds(rig, card)).count("euicc.stalled") == 1
     assert (await rig.operation(order))["state"] == "accepted"
     assert max(p["counter"] or 0 for p in await rig.rows("packages", card)) < 8_388_606  # type: ignore[type-var, operator]
+
+
+async def test_a_card_onboarded_anew_while_it_was_planned_is_not_taken_for_one_without_counters(rig: Rig) -> None:
+    """Nothing was allocated for it, as the row that was planned is gone; the one that is there counts anew."""
+    card = rig.cards[0]
+    async with transaction(rig.database.pool(DbRole.WORKER)) as db:
+        assert not await associating.exhausted(db, bucket_of(card.eid), card.eid, RenewalRule(automatic=True))
+    assert (await row(rig, card))["stalled"] is None
+    await rig.order(card, Kind.ENABLE, B)
+    await rig.visit(card)
+    assert await rig.enabled(card) == B
 
 
 async def test_passing_nine_tenths_is_told_once_and_the_association_renewed_by_itself(rig: Rig) -> None:

@@ -95,6 +95,30 @@ async def test_nothing_is_sealed_behind_a_package_that_changes_the_key(rig: Rig)
     assert [p["state"] for p in await rig.rows("packages", card) if p["state"] != "ended"] == ["head"]
 
 
+async def test_moves_ordered_at_once_move_each_card_once(database: Database) -> None:
+    rig = await introduced(database, 3)
+    await rig.add_key()
+    moved = await asyncio.gather(*(again(lambda: move(rig)) for _ in range(6)))
+    assert sum(each.ordered for each in moved) == 3
+    for card in rig.cards:
+        await renewal(rig, card)  # exactly one
+        await rig.visit(card)
+        assert obeys(card, rig, "next")
+        await works(rig, card)
+
+
+async def test_a_move_without_a_key_to_go_to_is_parked_and_holds_up_nobody(rig: Rig) -> None:
+    card = rig.cards[0]
+    await move(rig)
+    await rig.database.owner().execute("UPDATE euiccs SET next_key = NULL")
+    order = await rig.order(card, Kind.ENABLE, B)
+    for _ in range(6):
+        await rig.soon()
+        await rig.visit(card)
+    assert "has no key to move" in str((await renewal(rig, card))["parked"])
+    assert (await rig.operation(order))["state"] == "done"
+
+
 async def lost_result(rig: Rig) -> bytes:
     """The card executed the updateEim, and the result never came."""
     card = rig.cards[0]

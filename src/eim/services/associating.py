@@ -36,9 +36,12 @@ async def alarm(db: Db, allocated: Allocated, renewal: RenewalRule) -> bool:
 
 
 async def exhausted(db: Db, bucket: Bucket, eid: Eid, renewal: RenewalRule) -> bool:
-    """No counter is left for what is due: renew the association with the last one (True), or wait for an operator."""
+    """No counter is left for what is due: renew the association with the last one (True), or wait for an operator.
+
+    Nothing, where the counter is not at its end: the eUICC was taken out, and is onboarded anew, since it was planned.
+    """
     card = await associations.lock(db, bucket, eid)
-    if card is None:
+    if card is None or card.counter < counter.LAST:
         return False
     if renewal.automatic and await renew(db, bucket, eid, card):
         return True

@@ -25,7 +25,7 @@ from eim.store.connect import Pool, transaction
 from eim.store.events import Event
 from eim.store.identities import Key, Listed
 from eim.store.orders import Repeat
-from eim.store.renewals import Mover, Terms, Which
+from eim.store.renewals import Mover, Older, Terms, Which
 from eim.store.requests import Ask
 
 PORTION: Final = 10_000  # eUICCs of one call; the next call goes on
@@ -90,24 +90,25 @@ class Associations:
             found = await renewals.older(db, caller.tenant, identity, newest, move.which, _EVERYBODY)
             _refuse_unconfirmed(move, len(found), self._confirm_above)
             taken = found[: move.most]
-            movers = await self._movers(db, caller, order, [(t.bucket, t.eid) for t in taken], move)
+            terms = Terms(newest, order, Priority.NORMAL, caller.actor)
+            movers = await self._movers(db, caller, terms, taken, move)
             if movers:
-                terms = Terms(newest, order, Priority.NORMAL, caller.actor)
                 await renewals.place(db, caller.tenant, terms, movers)
                 await _tell(db, caller, move, terms, movers)
             done = Moving(order if movers else None, newest, len(movers), len(found) - len(taken))
             await remember_answer(db, caller.tenant, repeat, done)
         return done
 
-    async def _movers(
-        self, db: Db, caller: Caller, order: UUID, at: Sequence[tuple[Bucket, Eid]], move: Move
-    ) -> list[Mover]:
+    async def _movers(self, db: Db, caller: Caller, terms: Terms, found: Sequence[Older], move: Move) -> list[Mover]:
+        """Those found that nobody ordered to move, or moved, before they were locked here."""
         movers: list[Mover] = []
-        for bucket, group in groupby(sorted(at), key=lambda each: each[0]):
+        for bucket, group in groupby(sorted((f.bucket, f.eid) for f in found), key=lambda each: each[0]):
             locked = await renewals.lock(db, caller.tenant, bucket, [eid for _, eid in group])
-            for eid, (counter, _) in sorted(locked.items()):
-                start = 0 if move.new_count or counter >= ALARM else None
-                movers.append(Mover(bucket, eid, derive_operation_id(order, len(movers), eid), start))
+            gone = await renewals.on_their_way(db, bucket, list(locked))
+            for eid, (counter, key) in sorted(locked.items()):
+                if key < terms.key and eid not in gone:
+                    start = 0 if move.new_count or counter >= ALARM else None
+                    movers.append(Mover(bucket, eid, derive_operation_id(terms.order, len(movers), eid), start))
         return movers
 
     async def load_with(self, caller: Caller, identity: IdentityId, number: int, reason: str) -> tuple[KeyState, ...]:

@@ -17,7 +17,7 @@ from eim.domain.ids import Bucket, Eid, TransactionId, format_eid, transaction_o
 from eim.domain.inventory import naming_tags
 from eim.domain.operation import SIGNED, Kind, Priority, State
 from eim.domain.step import DataRequest, check_package, refuse_unspoken
-from eim.errors import EimError, KeyUnusable, NotInVersion, Unworkable
+from eim.errors import Conflict, EimError, KeyUnusable, NotInVersion, Unworkable
 from eim.protocol import esep, steps
 from eim.services import associating
 from eim.services.associating import RenewalRule
@@ -295,7 +295,7 @@ def _contents(allocated: Allocated, operation: Open, counter: int) -> PsmoList |
 def _next_association(allocated: Allocated, counter: int) -> EimConfigurationData:
     """What changes of our entry on the card: the key, and the counterValue that a new key can't be without."""
     if allocated.next_public_key is None:
-        raise KeyUnusable(f"{allocated.eim_id} has no key to move this eUICC to: order it again")
+        raise Conflict(f"{allocated.eim_id} has no key to move this eUICC to: order it again")
     start = counter if allocated.next_counter is None else allocated.next_counter
     return EimConfigurationData(
         eim_id=allocated.eim_id, counter=start, public_key=SpkiChoice(allocated.next_public_key)

@@ -39,6 +39,12 @@ _LOCK: Final = """
     SELECT eid, counter, key_number FROM euiccs
      WHERE bucket = $1 AND eid = ANY ($2::bytea[]) AND tenant = $3 ORDER BY eid FOR UPDATE
 """
+# Asked under the lock: who ordered at the same time has committed by then.
+_ON_THEIR_WAY: Final = """
+    SELECT DISTINCT o.eid FROM operations o
+     WHERE o.bucket = $1 AND o.eid = ANY ($2::bytea[]) AND o.kind = 'renewAssociation'
+       AND (o.state = 'accepted' OR o.state IN ('sealed', 'out', 'in_doubt'))
+"""
 _PLACE: Final = """
     WITH moved AS (
         UPDATE euiccs e SET next_key = $4, next_counter = u.start, ordinals = e.ordinals + 1
@@ -120,6 +126,11 @@ async def lock(db: Db, tenant: TenantId, bucket: Bucket, eids: Sequence[Eid]) ->
     """(counter, key) of those of one bucket that are the tenant's, locked until the transaction ends."""
     rows = await db.fetch(_LOCK, bucket, list(eids), tenant)
     return {Eid(row["eid"]): (row["counter"], row["key_number"]) for row in rows}
+
+
+async def on_their_way(db: Db, bucket: Bucket, eids: Sequence[Eid]) -> frozenset[Eid]:
+    """Which of them have an order to leave their key by now. Lock them before."""
+    return frozenset(Eid(row["eid"]) for row in await db.fetch(_ON_THEIR_WAY, bucket, list(eids)))
 
 
 async def place(db: Db, tenant: TenantId, terms: Terms, movers: Sequence[Mover]) -> None:
