@@ -12,7 +12,7 @@ import msgspec
 
 from eim.domain.counter import ALARM
 from eim.domain.event import Happening
-from eim.domain.ids import Bucket, Eid, IdentityId, bucket_of, derive_operation_id, format_eid
+from eim.domain.ids import Eid, IdentityId, bucket_of, derive_operation_id, format_eid
 from eim.domain.operation import Priority
 from eim.errors import Conflict, Guarded, InvalidRequest, NotFound, Unconfirmed
 from eim.services.caring import not_onboarded
