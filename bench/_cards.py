@@ -25,6 +25,7 @@ CARRIERS: Final = ("Carrier A", "Carrier B")
 _TOKEN: Final = 1
 _ENABLED: Final = integer(0x83, 0)  # the result of an enable that went well
 _AT_ONCE: Final = 5_000
+_HEAD: Final = 3  # octets of BF4F and a short length, before what is handed out
 _SETTLED: Final = (
     "UPDATE euiccs SET introduced_at = now(), inventory_at = now(), speaks = '1.2'",
     """
@@ -89,6 +90,11 @@ async def settle_in(logins: tuple[str, str, str], pki: Pki, candidates: Sequence
     await pool.close()
     await _execute(owner, *_SETTLED)
     await _execute(superuser, "VACUUM ANALYZE", "CHECKPOINT")
+
+
+def inner(answer: bytes) -> bytes:
+    """The package in a GetEimPackageResponse."""
+    return answer[_HEAD:] if answer[2] < 0x80 else answer[_HEAD + (answer[2] & 0x7F) :]
 
 
 async def _execute(dsn: str, *statements: str) -> None:

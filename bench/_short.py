@@ -13,6 +13,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 SHORT: Final = (
+    Step("mixed", ("--rounds", "3", "--operations", "5", "--euiccs", "20000"), 100),
     Step("tlv", (), 20),
     Step("ecdsa", (), 40),
     Step("full_cycle", ("--rounds", "3", "--euiccs", "5000"), 120),

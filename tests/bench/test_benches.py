@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from bench import _records
-from bench._records import Cost, Record
+from bench import _load, _records
+from bench._records import Cost, Found, Record
 
 _ROOT: Final = Path(__file__).parents[2]
 _TINY: Final = ("--rounds", "1", "--operations", "5", "--euiccs", "5")
@@ -47,7 +47,7 @@ def test_a_benchmark_of_waiting_runs(name: str) -> None:
 def test_every_benchmark_of_a_service_is_tried_here() -> None:
     own_size = {"tlv", "ecdsa"}  # they measure no service: from the clock, or a batch
     own_size |= {"compare"}  # reads what was measured
-    own_size |= {"full_cycle"}  # has no baseline
+    own_size |= {"full_cycle", "mixed"}  # have no baseline
     found = {file.stem for file in (_ROOT / "bench").glob("[!_]*.py")} - own_size
     assert found - _AS_SEEN.keys() == _LINES.keys()
 
@@ -68,22 +68,37 @@ def test_a_benchmark_prints_its_figures_beside_a_baseline(name: str) -> None:
     assert all("x CPU of" in line for line in lines)
 
 
-def test_a_full_cycle_runs_through_all_roles_and_keeps_its_figure(tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
+def _kept(name: str, folder: Path, *options: str) -> tuple[str, list[Found]]:
+    """What a benchmark printed, and what it kept."""
+    kept = folder / "kept"
     done = subprocess.run(
-        [sys.executable, "-m", "bench.full_cycle", *_TINY],
+        [sys.executable, "-m", f"bench.{name}", *options],
         cwd=_ROOT,
         env=os.environ | {_records.VARIABLE: str(kept)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("full_cycle ")
-    figure, spent = _records.read(kept.read_bytes().splitlines())
+    return done.stdout, _records.read(kept.read_bytes().splitlines())
+
+
+def test_a_full_cycle_runs_through_all_roles_and_keeps_its_figure(tmp_path: Path) -> None:
+    said, (figure, spent) = _kept("full_cycle", tmp_path, *_TINY)
+    assert said.startswith("full_cycle ")
     assert isinstance(figure, Record)
     assert isinstance(spent, Cost)
     assert 0 < figure.ratio == figure.figure
     assert spent.server > 0
     assert spent.postgres > 0
+
+
+@pytest.mark.skipif(_load.wrk() is None, reason="wrk is not installed")
+def test_the_tail_of_a_mixed_load_is_kept_at_half_of_saturation(tmp_path: Path) -> None:
+    said, (figure,) = _kept("mixed", tmp_path, "--rounds", "1", "--operations", "1", "--euiccs", "50")
+    assert [line.split()[0] for line in said.splitlines()] == ["mixed_50", "mixed_90"]
+    assert isinstance(figure, Record)
+    assert figure.name == "tail"
+    assert figure.baseline is not None
+    assert figure.ratio == pytest.approx(figure.baseline / figure.figure)
