@@ -29,7 +29,7 @@ _CHUNK: Final = 50_000
 # that is found by walking along the whole list would be slow for one of these.
 _EUICCS: Final = """
     INSERT INTO euiccs (bucket, eid, tenant, identity, created_at, label, tags, group_name, introduced_at, counter,
-                        speaks, unverifiable, last_seen_at, plmn)
+                        speaks, unverifiable, last_seen_at, seen_on, plmn)
     SELECT get_byte(h, 0) << 2 | get_byte(h, 1) >> 6, eid, 1, 1, at, 'meter-' || lpad(n::text, 7, '0'),
            ARRAY['all', CASE WHEN n % 3 = 0 THEN 'third' ELSE 'others' END]
            || CASE WHEN n > $3 * 0.99 THEN '{newest}'::text[] WHEN n <= $3 * 0.01 THEN '{oldest}' ELSE '{}' END
@@ -37,6 +37,7 @@ _EUICCS: Final = """
            'site-' || n * 20 / $3, CASE WHEN n % 50 > 0 THEN at END, 0,
            CASE WHEN n % 20 = 0 THEN '1.0.1' ELSE '1.2' END,
            n % 10000 = 3, now() - (n % 1000) * interval '1 hour',
+           ((now() - (n % 1000) * interval '1 hour') AT TIME ZONE 'UTC')::date,
            CASE WHEN n % 4 = 0 THEN '\\x62f210' ELSE '\\x62f220' END::bytea
       FROM (SELECT n, eid, sha256(eid) AS h, now() - interval '2 years' + n * (interval '2 years' / $3) AS at
               FROM (SELECT n, decode(left(d, 30) || lpad((98 - (d::numeric % 97))::text, 2, '0'), 'hex') AS eid

@@ -82,6 +82,7 @@ async def test_the_timeline_is_read_from_the_oldest_down(device: Eim) -> None:
     assert lines[-1] == "last call: never"
 
 
+@pytest.mark.made_up_events
 async def test_a_failure_is_followed_by_what_it_means_and_what_to_do(device: Eim, database: Database) -> None:
     await database.owner().execute(
         "INSERT INTO events (bucket, id, eid, tenant, kind, data) "

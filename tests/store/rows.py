@@ -80,7 +80,10 @@ _OF_EUICC: Final = (
         "INSERT INTO notifications (bucket, id, eid, tenant, digest, octets) "
         "VALUES ($1, gen_random_uuid(), $2, $3, '\\x01', '\\x02')"
     ),
-    "INSERT INTO events (bucket, id, eid, tenant, kind, data) VALUES ($1, gen_random_uuid(), $2, $3, 'seen', '{}')",
+    (
+        "INSERT INTO events (bucket, id, eid, tenant, kind, data) "
+        "VALUES ($1, gen_random_uuid(), $2, $3, 'euicc.ecall_started', '{}')"
+    ),
     (
         "INSERT INTO traces (bucket, id, eid, tenant, at, direction, octets, size, peer, expires_at) "
         "VALUES ($1, gen_random_uuid(), $2, $3, now(), 'in', '\\x00', 1, '192.0.2.0/24', now() + interval '1 day')"

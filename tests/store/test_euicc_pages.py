@@ -15,11 +15,13 @@ FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _FILL = """
     INSERT INTO euiccs (bucket, eid, tenant, identity, counter, created_at, label, tags, group_name, speaks,
-                        unverifiable, plmn)
+                        unverifiable, plmn, last_seen_at, seen_on)
     SELECT n % 1024, decode(lpad(n::text, 32, '0'), 'hex'), 1, 1, 0, $2::timestamptz + n * interval '1 second',
            'label-' || lpad(n::text, 6, '0'), CASE WHEN n % 500 = 0 THEN '{rare,all}' ELSE '{all}' END::text[],
            'group-' || n % 40, CASE WHEN n % 300 = 0 THEN '1.0.1' ELSE '1.2' END, n % 700 = 0,
-           CASE WHEN n % 900 = 0 THEN '\\x62f230'::bytea END
+           CASE WHEN n % 900 = 0 THEN '\\x62f230'::bytea END,
+           CASE WHEN n % 500 > 0 THEN $2::timestamptz + n % 100 * interval '1 day' END,
+           CASE WHEN n % 1000 > 0 THEN ($2::timestamptz + n % 100 * interval '1 day')::date - n % 2 END
       FROM generate_series(1, $1::integer) n
 """
 _TAGS = """
@@ -62,6 +64,9 @@ async def every(database: Database, wanted: Filter, limit: int) -> list[Eid]:
         (Filter(created_after=START + timedelta(seconds=19_991)), 10),
         (Filter(tag="rare", group="group-20", label="label-0"), 20),
         (Filter(busy=True), 0),
+        (Filter(seen_before=START), 40),
+        (Filter(seen_before=START + timedelta(days=2), label="label-01"), 200),
+        (Filter(seen_before=START + timedelta(days=200)), 20_000),
         (Filter(service_provider="Carrier A"), 0),
     ],
 )
@@ -82,6 +87,7 @@ async def test_pages_hold_each_that_passes_once_and_in_order(filled: Database, w
         (Filter(speaks="1.3"), "euiccs_by_speaks"),
         (Filter(unverifiable=True), "euiccs_unverifiable"),
         (Filter(plmn=b"\x62\xf2\x30"), "euiccs_by_plmn"),
+        (Filter(seen_before=START), "euiccs_silent"),
     ],
 )
 async def test_an_index_serves_the_filter_behind_row_level_security(

@@ -56,7 +56,7 @@ _SEQ: Final = """
 """
 _PLMN: Final = "UPDATE euiccs SET plmn = $3 WHERE bucket = $1 AND eid = $2"
 _SEEN: Final = """
-    UPDATE euiccs e SET last_seen_at = u.at
+    UPDATE euiccs e SET last_seen_at = u.at, seen_on = (u.at AT TIME ZONE 'UTC')::date
       FROM unnest($1::smallint[], $2::bytea[], $3::timestamptz[]) AS u (bucket, eid, at)
      WHERE e.bucket = u.bucket AND e.eid = u.eid AND (e.last_seen_at IS NULL OR e.last_seen_at < u.at)
 """

@@ -121,6 +121,49 @@ _OF_LABEL: Final = """
        AND ($18::text IS NULL OR e.group_name = $18)
      ORDER BY e.created_at, e.eid LIMIT $19
 """
+# Those that were not seen for long are few, and may all be at the end of the list: the day tells them by an index. A
+# day that is not known, or is too early, makes no more than a candidate.
+_SILENT: Final = """
+    SELECT count(*)
+      FROM (SELECT 1 FROM euiccs l
+             WHERE l.tenant = $1 AND (l.seen_on IS NULL OR l.seen_on <= ($2::timestamptz AT TIME ZONE 'UTC')::date)
+             LIMIT $3) few
+"""
+_OF_SILENT: Final = """
+    SELECT e.bucket, e.eid, e.created_at, e.label, e.tags, e.introduced_at, e.speaks, e.last_seen_at, e.inventory_at,
+           e.group_name, e.time_zone,
+           (SELECT p.service_provider FROM profiles p
+             WHERE p.bucket = e.bucket AND p.eid = e.eid AND p.state = 'enabled' LIMIT 1) AS carrier
+      FROM (SELECT l.* FROM euiccs l
+             WHERE l.tenant = $1 AND (l.seen_on IS NULL OR l.seen_on <= ($12::timestamptz AT TIME ZONE 'UTC')::date)
+            OFFSET 0) e
+     WHERE e.tenant = $1 AND (e.created_at, e.eid) > ($2, $3)
+       AND ($4::text IS NULL OR EXISTS (
+               SELECT 1 FROM euicc_tags t WHERE t.bucket = e.bucket AND t.eid = e.eid AND t.tag = $4))
+       AND ($5::text IS NULL OR e.label ~>=~ $5 AND e.label ~<~ ($5 || chr(1114111)))
+       AND ($6::boolean IS NULL OR (e.introduced_at IS NOT NULL) = $6)
+       AND ($7::text IS NULL OR EXISTS (
+               SELECT 1 FROM profiles p
+                WHERE p.tenant = $1 AND p.bucket = e.bucket AND p.eid = e.eid AND p.state = 'enabled'
+                  AND p.service_provider = $7))
+       AND ($8::text IS NULL OR e.identity = ANY (SELECT i.id FROM identities i WHERE i.tenant = $1 AND i.eim_id = $8))
+       AND ($9::text IS NULL OR e.speaks = $9)
+       AND ($10::boolean IS NULL OR e.unverifiable = $10)
+       AND ($11::timestamptz IS NULL OR e.last_seen_at >= $11)
+       AND (e.last_seen_at IS NULL OR e.last_seen_at < $12)
+       AND ($13::timestamptz IS NULL OR e.created_at >= $13)
+       AND ($14::timestamptz IS NULL OR e.created_at < $14)
+       AND ($15::bytea IS NULL OR e.plmn = $15)
+       AND ($16::bytea IS NULL OR EXISTS (
+               SELECT 1 FROM profiles p WHERE p.bucket = e.bucket AND p.eid = e.eid AND p.iccid = $16))
+       AND ($17::boolean IS NULL OR $17 = EXISTS (
+               SELECT 1 FROM operations o
+                WHERE o.bucket = e.bucket AND o.eid = e.eid AND o.state IN ('sealed', 'out', 'in_doubt')
+                UNION ALL
+               SELECT 1 FROM operations o WHERE o.bucket = e.bucket AND o.eid = e.eid AND o.state = 'accepted'))
+       AND ($18::text IS NULL OR e.group_name = $18)
+     ORDER BY e.created_at, e.eid LIMIT $19
+"""
 _OF_CARRIER: Final = """
     SELECT e.bucket, e.eid, e.created_at, e.label, e.tags, e.introduced_at, e.speaks, e.last_seen_at, e.inventory_at,
            e.group_name, e.time_zone,
@@ -271,15 +314,21 @@ async def page(db: Db, tenant: TenantId, wanted: Filter, after: tuple[datetime, 
         rows = await db.fetch(_BUSY, *values)
     elif wanted.service_provider is not None:
         rows = await db.fetch(_OF_CARRIER, *values)
-    elif wanted.label is not None and await _are_few(db, tenant, wanted.label):
+    elif wanted.label is not None and await _is_rare_label(db, tenant, wanted.label):
         rows = await db.fetch(_OF_LABEL, *values)
+    elif wanted.seen_before is not None and await _are_few_silent(db, tenant, wanted.seen_before):
+        rows = await db.fetch(_OF_SILENT, *values)
     else:
         rows = await db.fetch(_PAGE, *values)
     return tuple(listed_in(row) for row in rows)
 
 
-async def _are_few(db: Db, tenant: TenantId, label: str) -> bool:
+async def _is_rare_label(db: Db, tenant: TenantId, label: str) -> bool:
     return int(await db.fetchval(_LABELLED, tenant, label, _FEW + 1)) <= _FEW
+
+
+async def _are_few_silent(db: Db, tenant: TenantId, since: datetime) -> bool:
+    return int(await db.fetchval(_SILENT, tenant, since, _FEW + 1)) <= _FEW
 
 
 def listed_in(row: Row) -> Listed:
