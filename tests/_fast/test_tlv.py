@@ -130,9 +130,9 @@ def test_64_kilobytes_of_nesting_or_of_siblings_take_under_2_milliseconds() -> N
 
 
 def timed(octets: bytes) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()
     outcome(tlv.check, octets, der.DEPTH)
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 def test_a_depth_that_the_scanner_has_no_room_for_is_refused() -> None:

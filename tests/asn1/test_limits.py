@@ -86,10 +86,10 @@ def test_64_kilobytes_take_milliseconds(octets: bytes) -> None:
 
 
 def timed(octets: bytes) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()
     with contextlib.suppress(Malformed):
         receive(octets)
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 def results(count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""TLVs: written as DER here, read by the native scanner.
+"""TLVs: written as DER and read by the native core.
 
 What reading accepts and refuses is said in `_fast/tlv.pyx`; on top of it a message nests at most DEPTH deep, so that
 neither stack nor time depends on who wrote it.
@@ -6,25 +6,16 @@ neither stack nor time depends on who wrote it.
 
 from typing import Final
 
-from eim._fast.tlv import check, children
+from eim._fast.tlv import check, children, wrap
 from eim.errors import Malformed
+
+__all__ = ["DEPTH", "SEQUENCE", "Node", "inside", "is_constructed", "read_one", "undouble", "value", "whole", "wrap"]
 
 Node = tuple[int, int, int, int]  # tag (its octets as one number), where the TLV starts, its value starts, it ends
 
 DEPTH: Final = 16  # TLVs inside one another; the deepest sound message we know has 12
 SEQUENCE: Final = 0x30
-_SHORT: Final = 0x80
 _CONSTRUCTED: Final = 0x20
-
-
-def wrap(tag: int, content: bytes) -> bytes:
-    """One TLV, its length as short as can be."""
-    size = len(content)
-    head = tag.to_bytes((tag.bit_length() + 7) // 8, "big")
-    if size < _SHORT:
-        return head + bytes((size,)) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return head + bytes((_SHORT | len(length),)) + length + content
 
 
 def read_one(octets: bytes) -> Node:
