@@ -60,8 +60,8 @@ class Cost(msgspec.Struct, frozen=True, tag="cost"):
     """What one of something costs, by process: what bench/capacity.py reckons with."""
 
     name: str
-    server: float  # microseconds of CPU time of the processes of `eim serve`; of an idle connection: KiB
-    postgres: float  # microseconds of CPU time of all of Postgres
+    server: float  # microseconds of CPU time of the processes of `eim serve`; of idle_connection: KiB
+    postgres: float  # microseconds of CPU time of all of Postgres; of stored_*, hot_* and wal_*: KiB
     conditions: str
 
 

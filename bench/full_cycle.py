@@ -7,9 +7,11 @@ A real `eim serve`: supervisor, three roles, its Postgres. The devices are in th
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
+import asyncpg
 import msgspec
 import uvloop
 
@@ -26,6 +28,12 @@ from eim.sim.pki import Pki
 
 _STANDARD: Final = Size(rounds=3, operations=100_000, euiccs=100_000)
 _CONNECTIONS: Final = 64
+_KIB: Final = 1024
+_STORED: Final = """
+    SELECT pg_database_size(current_database()),
+           pg_total_relation_size('eim.mailbox') + pg_relation_size('eim.euiccs_pkey'),
+           pg_current_wal_lsn() - '0/0'::pg_lsn
+"""
 _FLUSHED_S: Final = 2.5  # after that long the last-seen times are written, too
 _PATIENCE_S: Final = 60.0
 _NOT_YET_S: Final = 0.02
@@ -123,10 +131,51 @@ def _report(rounds: Sequence[Round], wanted: Size) -> None:
 async def measure(running: Running, pki: Pki, wanted: Size) -> None:
     cards, candidates = issue(pki, wanted.euiccs)
     await settle_in(logins(running), pki, candidates)
-    async with operator(running) as client:
+    async with operator(running) as client, _looking(running) as stored:
+        before = await stored()
         bench = Bench(cards, client, door(running), by_process(running))
         rounds = [await bench.round() for _ in range(wanted.rounds + 1)]
+        after = await stored()
     _report(rounds[1:], wanted)
+    _report_stored(before, after, wanted)
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """Octets: of the database, of what every poll reads of it, and of WAL written so far."""
+
+    whole: int
+    hot: int
+    wal: int
+
+
+@asynccontextmanager
+async def _looking(running: Running) -> AsyncIterator[Callable[[], Awaitable[Stored]]]:
+    connection = await asyncpg.connect(logins(running)[2])
+
+    async def look() -> Stored:
+        row = await connection.fetchrow(_STORED)
+        assert row is not None
+        return Stored(*map(int, row))
+
+    try:
+        yield look
+    finally:
+        await connection.close()
+
+
+def _report_stored(before: Stored, after: Stored, wanted: Size) -> None:
+    cycles = (wanted.rounds + 1) * wanted.euiccs
+    euicc, hot = before.whole / wanted.euiccs / _KIB, before.hot / wanted.euiccs / _KIB
+    kept, wal = ((getattr(after, name) - getattr(before, name)) / cycles / _KIB for name in ("whole", "wal"))
+    about = conditions(f"{wanted.euiccs:,} eUICCs", f"{cycles:,} cycles", "full-page writes on")
+    line(
+        "full_cycle_disk",
+        f"{euicc:.1f} KiB an eUICC, {hot:.2f} KiB of it read by polls",
+        f"{kept:.1f} KiB stay of a cycle, {wal:.1f} KiB of WAL",
+        about,
+    )
+    for name, kib in (("stored_euicc", euicc), ("hot_euicc", hot), ("stored_cycle", kept), ("wal_cycle", wal)):
+        _records.cost(name, 0.0, kib, about)
 
 
 async def main(wanted: Size) -> None:

@@ -46,7 +46,7 @@ def test_a_benchmark_of_waiting_runs(name: str) -> None:
 
 def test_every_benchmark_of_a_service_is_tried_here() -> None:
     own_size = {"tlv", "ecdsa"}  # they measure no service: from the clock, or a batch
-    own_size |= {"compare"}  # reads what was measured
+    own_size |= {"compare", "capacity"}  # reads what was measured
     own_size |= {"full_cycle", "mixed"}  # have no baseline
     found = {file.stem for file in (_ROOT / "bench").glob("[!_]*.py")} - own_size
     assert found - _AS_SEEN.keys() == _LINES.keys()
@@ -85,13 +85,14 @@ def _kept(name: str, folder: Path, *options: str) -> tuple[str, list[Found]]:
 
 
 def test_a_full_cycle_runs_through_all_roles_and_keeps_its_figure(tmp_path: Path) -> None:
-    said, (figure, spent) = _kept("full_cycle", tmp_path, *_TINY)
-    assert said.startswith("full_cycle ")
+    said, (figure, spent, *stored) = _kept("full_cycle", tmp_path, *_TINY)
+    assert [line.split()[0] for line in said.splitlines()] == ["full_cycle", "full_cycle_disk"]
     assert isinstance(figure, Record)
     assert isinstance(spent, Cost)
     assert 0 < figure.ratio == figure.figure
     assert spent.server > 0
     assert spent.postgres > 0
+    assert [cost.name for cost in stored] == ["stored_euicc", "hot_euicc", "stored_cycle", "wal_cycle"]
 
 
 @pytest.mark.skipif(_load.wrk() is None, reason="wrk is not installed")
