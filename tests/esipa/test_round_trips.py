@@ -1,4 +1,5 @@
-"""Every operation for every version, over HTTPS: ordered, signed, fetched, executed, reported, in our view, shown."""
+"""Every operation for every version and both curves, over HTTPS: ordered, signed, fetched, executed, reported, in our
+view, shown."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,9 +8,11 @@ from typing import Final
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from eim.asn1 import sgp32
 from eim.asn1.sgp32 import EimConfigurationData
+from eim.config import Identity
 from eim.domain.euicc import Speaks
 from eim.domain.step import (
     DATA_TAGS,
@@ -29,8 +32,12 @@ from eim.domain.step import (
     UnsetFallbackAttribute,
     UpdateEim,
 )
+from eim.keys.files import KeyStore
+from eim.protocol.ecdsa import Curve
+from eim.protocol.published_keys import Mode
 from eim.sim.fleet import Card
 from eim.sim.journal import Executed, check
+from eim.sim.pki import Pki
 from eim.sim.psmo import rule
 from eim.sim.switches import Switches
 from tests.cluster import Cluster
@@ -183,6 +190,9 @@ TRIPS: Final[Mapping[str, Trip]] = {
     ),
     "ipaEuiccDataRequest": Trip(_plain(_EVERYTHING), []),
 }
+# By operation and version: what came of it, or what the cell's own test has to raise.
+Matrix = dict[tuple[str, Speaks], Cell | Exception]
+_ON: Final = {Curve.P256: ec.SECP256R1, Curve.BRAINPOOL: ec.BrainpoolP256R1}
 CELLS: Final = [
     (name, speaks)
     for name, trip in TRIPS.items()
@@ -198,10 +208,13 @@ def _prepare(card: Card) -> None:
     card.euicc.state = msgspec.structs.replace(card.euicc.state, rules=rules)
 
 
-async def _run(postgres: Cluster, folder: Path) -> dict[tuple[str, Speaks], Cell | Exception]:
+async def _run(postgres: Cluster, folder: Path, curve: Curve) -> Matrix:
+    """The eIM's key and those of cards and their issuers are all on `curve`; test_behaviours has them on two."""
     names = list(TRIPS)
     switches = [Switches(speaks=speaks) for speaks in VERSIONS]  # dealt in turn
-    async with opened(postgres, folder, len(names) * len(VERSIONS), switches, _prepare) as grounds:
+    KeyStore(folder / "data" / "keys", Mode.TEST).create_identity_key(Identity().key_name, curve)
+    pki = Pki.new(_ON[curve]())
+    async with opened(postgres, folder, len(names) * len(VERSIONS), switches, _prepare, pki) as grounds:
 
         async def one(at: int) -> Cell | Exception:
             try:
@@ -215,12 +228,12 @@ async def _run(postgres: Cluster, folder: Path) -> dict[tuple[str, Speaks], Cell
     return {(names[at // len(VERSIONS)], VERSIONS[at % len(VERSIONS)]): cell for at, cell in enumerate(cells)}
 
 
-@pytest.fixture(scope="module")
-def matrix(postgres: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, Speaks], Cell | Exception]:
-    return asyncio.run(_run(postgres, tmp_path_factory.mktemp("matrix")))
+@pytest.fixture(scope="module", params=list(Curve), ids=[curve.value for curve in Curve])
+def matrix(request: pytest.FixtureRequest, postgres: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    return asyncio.run(_run(postgres, tmp_path_factory.mktemp("matrix"), request.param))
 
 
-def cell_of(matrix: Mapping[tuple[str, Speaks], Cell | Exception], name: str, speaks: Speaks) -> Cell:
+def cell_of(matrix: Matrix, name: str, speaks: Speaks) -> Cell:
     found = matrix[name, speaks]
     if isinstance(found, Exception):
         raise found
@@ -228,9 +241,7 @@ def cell_of(matrix: Mapping[tuple[str, Speaks], Cell | Exception], name: str, sp
 
 
 @pytest.mark.parametrize(("name", "speaks"), CELLS, ids=[f"{name}-{speaks.value}" for name, speaks in CELLS])
-def test_an_operation_comes_back_done_and_both_sides_agree(
-    matrix: Mapping[tuple[str, Speaks], Cell | Exception], name: str, speaks: Speaks
-) -> None:
+def test_an_operation_comes_back_done_and_both_sides_agree(matrix: Matrix, name: str, speaks: Speaks) -> None:
     trip, cell = TRIPS[name], cell_of(matrix, name, speaks)
     assert (cell.shown["state"], cell.outcome["reason"]) == ("done", trip.reason), cell.shown
     assert cell.acts == trip.acts
@@ -240,13 +251,12 @@ def test_an_operation_comes_back_done_and_both_sides_agree(
     assert isinstance(settings, dict)
     assert trip.settings.items() <= settings.items()
     assert cell.row["speaks"] == speaks.value
+    assert cell.row["curve"] == cell.device.card.credentials.key.curve.name.replace("secp256r1", "P-256")
     assert not cell.device.card.results, "what was reported is acknowledged"
 
 
 @pytest.mark.parametrize(("name", "trip"), REFUSED, ids=[name for name, _ in REFUSED])
-def test_what_came_after_v1_0_1_is_not_sent_to_such_a_card(
-    matrix: Mapping[tuple[str, Speaks], Cell | Exception], name: str, trip: Trip
-) -> None:
+def test_what_came_after_v1_0_1_is_not_sent_to_such_a_card(matrix: Matrix, name: str, trip: Trip) -> None:
     found = matrix[name, Speaks.V1_0_1]
     assert isinstance(found, Refused)
     assert f"came with {trip.since.value}" in str(found)

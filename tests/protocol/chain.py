@@ -63,6 +63,7 @@ class Recipe(msgspec.Struct, frozen=True):
     not_after: datetime = datetime(2054, 1, 1, tzinfo=UTC)
     issuer: x509.Name | None = None  # None: the subject of whoever signs
     hash: SHA256 | SHA384 = msgspec.field(default_factory=SHA256)
+    serial: int | None = None  # None: drawn
 
     def but(self, *, extensions: dict[str, Extension | None] | None = None, **changes: object) -> "Recipe":
         """This recipe with other values, and with single extensions replaced."""
@@ -72,7 +73,8 @@ class Recipe(msgspec.Struct, frozen=True):
     def made(self, by: Made | None = None) -> Made:
         signer = by.key if by else self.key
         issuer = self.issuer or (by.subject if by else self.subject)
-        builder = x509.CertificateBuilder(issuer, self.subject, self.key.public_key(), x509.random_serial_number())
+        serial = x509.random_serial_number() if self.serial is None else self.serial
+        builder = x509.CertificateBuilder(issuer, self.subject, self.key.public_key(), serial)
         builder = builder.not_valid_before(self.not_before).not_valid_after(self.not_after)
         for extension in self.extensions.values():
             if extension is not None:

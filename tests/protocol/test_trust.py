@@ -255,6 +255,28 @@ def test_a_ci_of_the_same_name_and_key_identifier_but_another_key_vouches_for_no
     assert refused.value.reason == "eum-signature"
 
 
+def test_of_cis_with_one_name_and_serial_the_key_decides(sound: Recipes) -> None:
+    """Reliability 41. Two issues of one CI, as of SGP.26 v1.5 and v3, stand for each other; an impostor for nobody."""
+    recipe = sound.ci.but(serial=0x00B8)
+    first = recipe.made()
+    second = recipe.but(not_after=datetime(2060, 1, 1, tzinfo=UTC)).made()
+    assert first.der != second.der
+    impostor = recipe.but(key=ec.generate_private_key(ec.SECP256R1())).made()  # keeps name, serial and key identifier
+    stranger = recipes().ci.made()
+    maker = sound.eum.made(first)
+    card = sound.euicc.made(maker)
+    for roots, expected in (
+        ([first], None),
+        ([second], None),
+        ([second, first], None),
+        ([impostor, second], None),
+        ([second, impostor], None),
+        ([impostor], "eum-signature"),
+        ([stranger], "eum-unknown-ci"),
+    ):
+        assert verdict(card.der, maker.der, [root.der for root in roots]) == expected
+
+
 def test_without_roots_no_card_is_believed(sound: Recipes) -> None:
     maker = sound.eum.made(sound.ci.made())
     with pytest.raises(UntrustedCertificate) as refused:

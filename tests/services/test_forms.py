@@ -8,9 +8,16 @@ import pytest
 from eim.domain.ids import format_eid
 from eim.domain.operation import Kind
 from eim.errors import Malformed
+from eim.services.caring import Care, Guard
+from eim.services.onboarding import Candidate, Rules
+from eim.services.ordering import Ordering, Target
+from eim.services.tokens import SETUP
 from eim.sim.der import integer, tlv
 from eim.sim.euicc import VirtualEuicc
+from eim.sim.messages import transaction_of
+from eim.store.connect import DbRole
 from tests.database import Database
+from tests.model.actions import other_tenant
 from tests.services import rig as rigs
 from tests.services.rig import Rig
 
@@ -222,3 +229,34 @@ async def test_a_result_for_another_card_or_another_counter_is_never_applied(dat
     assert await rig.poll(one) is not None
     await rig.provide(one, results[0])  # the same card, an older counter and transaction
     assert (await rig.operation(again))["state"] == "out"
+
+
+async def test_a_result_signed_for_another_tenant_or_another_transaction_is_never_applied(database: Database) -> None:
+    """The card moved to another tenant with a result on its way; there, the same octets end nothing."""
+    rig = await rigs.start(database)
+    await rig.onboard()
+    card = rig.cards[0]
+    await rig.visit(card)
+    await rig.order(card, Kind.ENABLE, B)
+    package = await rig.poll(card)
+    assert package is not None
+    result = rig.execute(card, package)
+    other = await other_tenant(database)
+    left = await Care(database.pool(DbRole.OPERATOR)).offboard(SETUP, card.eid, "a move", Guard.FORCED)
+    candidate = Candidate(format_eid(card.eid), counter=left.counter, association_token=left.association_token)
+    await rig.onboarding.add(other, candidate, Rules(), None)
+    await rig.visit(card)
+    asked = Ordering(Kind.ENABLE, (Target(format_eid(card.eid)),), service_provider="Carrier A")
+    placed = (await rig.operations.place(other, asked, None)).placed[0].operation
+    now_out = await rig.poll(card)
+    assert now_out is not None
+    named, before = transaction_of(now_out), transaction_of(package)
+    assert named is not None
+    assert before is not None
+    for replayed in (result, result.replace(before, named)):
+        await rig.provide(card, replayed)
+        assert (await rig.operation(placed))["state"] == "out"
+        assert await rig.enabled(card) == B
+    await rig.provide(card, rig.execute(card, now_out))
+    assert (await rig.operation(placed))["state"] == "done"
+    assert await rig.enabled(card) == "Carrier A"
