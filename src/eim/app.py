@@ -28,6 +28,7 @@ from eim.keys.renewal import Renewal
 from eim.protocol.trust import TrustedEuicc, check_chain
 from eim.services.asking import Asking
 from eim.services.associating import RenewalRule
+from eim.services.collecting import Collecting
 from eim.services.courier import DeliveryRules, Joined
 from eim.services.deliverer import Deliverer
 from eim.services.denials import DenialRounds
@@ -59,6 +60,7 @@ from eim.web.rates import Rate
 
 _PATIENCE: Final = 30.0  # seconds that a role waits at its start for a database that is not there yet
 _LANES: Final = 2  # connections on which a device process asks for many polls at once
+_RESULT_LANES: Final = 2  # transactions in which it takes in many results at once
 _TRY_AGAIN: Final = 0.5  # seconds
 _DATABASE_AWAY: Final = "the database does not answer"
 _DRAINING: Final = "shutting down"
@@ -97,9 +99,10 @@ async def run_device(
             return
         gathering = Gathering(pool, polls, _LANES)
         bounds = DoorRules(device.body_limit, device.request_deadline, device.keep_alive, device.connections)
-        door = Door(esipa, gathering, app, bounds)
+        collecting = Collecting(pool, _RESULT_LANES)
+        door = Door(esipa, gathering, collecting, app, bounds)
         served = serving.serve_door(door, listener, context, limits, stop)
-        await _beside(served, gathering.run, door.wheel.run, *others)
+        await _beside(served, gathering.run, collecting.run, door.wheel.run, *others)
     finally:
         await _close(pool)
 

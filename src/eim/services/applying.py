@@ -35,17 +35,14 @@ async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
     asked = package.carried
     if asked is None:
         return
-    outcome = outcome_of(asked.steps, _codes(asked, result))
+    outcome = outcome_of(asked.steps, codes(asked, result))
     seq = result.data.seq_number
     if package.state == "head" and await _is_fresh(visit, result, package):
         await contradictions.look_at_sequence(visit, result)
     if await _list_plainly(visit, package, outcome) or await postpone(visit, asked, outcome):
         pass
     elif asked.state not in operation.ENDED:
-        detail: dict[str, object] = {"seq": seq, "late": package.state != "head", "deviating": outcome.deviating}
-        detail |= {"steps": [step.said for step in outcome.steps]}
-        detail |= {"rollback": outcome.rollback} if outcome.rollback is not None else {}
-        await _end_and_follow(visit, package, outcome, result, detail)
+        await _end_and_follow(visit, package, outcome, result, detail_of(outcome, result, package))
     elif _takes_back(asked, outcome, seq):
         await _take_back(visit, asked, outcome, seq)
     if visit.card.resyncs:
@@ -55,10 +52,43 @@ async def apply(visit: Visit, result: ResultSigned, package: Package) -> None:
         await mailbox.resolve_head(visit.db, visit.bucket, visit.eid)
 
 
-def _codes(asked: Asked, result: ResultSigned) -> list[Code]:
+def codes(asked: Asked, result: ResultSigned) -> list[Code]:
     """What the card says of each step; the answer to our own renewal is that of an updateEim."""
     own = {Kind.UPDATE_EIM.value: Kind.RENEW.value} if asked.kind is Kind.RENEW else {}
     return [Code(own.get(r.kind, r.kind), r.code) for r in result.data.results]
+
+
+def detail_of(outcome: Outcome, result: ResultSigned, package: Package) -> dict[str, object]:
+    """What the row of an operation keeps of the result that ended it."""
+    detail: dict[str, object] = {
+        "seq": result.data.seq_number,
+        "late": package.state != "head",
+        "deviating": outcome.deviating,
+        "steps": [step.said for step in outcome.steps],
+    }
+    return detail if outcome.rollback is None else detail | {"rollback": outcome.rollback}
+
+
+def ending_of(asked: Asked, outcome: Outcome, detail: Mapping[str, object]) -> Ending:
+    """What is written of an operation that ends. Raises Conflict when it can't end so."""
+    state = operation.move(asked.state, outcome.state)
+    told: dict[str, object] = {"operation": str(asked.id), "kind": asked.kind.value, "reason": outcome.reason}
+    if len(asked.steps) > 1 and outcome.steps:
+        told["steps"] = [step.said for step in outcome.steps]
+    if outcome.rollback not in (None, OK):
+        told["rollback"] = outcome.rollback
+    return Ending(state, {"reason": outcome.reason, **detail}, told)
+
+
+def pause_before_next_try(asked: Asked, outcome: Outcome, spread: float) -> float | None:
+    """Seconds until it is tried again; None: it is final. A package of which a step was done is never repeated.
+
+    spread  -1 to 1: where in the spread of such pauses this one lies
+    """
+    took_effect = outcome.rollback is not None or any(step.done for step in outcome.steps)
+    if asked.state is not State.OUT or outcome.state is not State.FAILED or took_effect:
+        return None
+    return retry.pause(outcome.reason, asked.attempts, asked.retries, spread)
 
 
 async def _end_and_follow(
@@ -75,7 +105,7 @@ async def _end_and_follow(
     if outcome.reason == ROLLED_BACK or (not fresh and any(map(changes_card, asked.steps))):
         await requests.add(visit.db, visit.bucket, visit.eid, Ask.AUDIT, outcome.reason)
     elif fresh:
-        if _lists(asked.steps, outcome):
+        if lists(asked.steps, outcome):
             doubts = await _doubts_before(visit, package.number)
         explained = [step for doubtful in doubts for step in doubtful.asked.steps]
         told = await following.follow(visit, package, outcome, result, explained)
@@ -107,15 +137,11 @@ async def _list_plainly(visit: Visit, package: Package, outcome: Outcome) -> boo
 
 
 async def postpone(visit: Visit, asked: Asked, outcome: Outcome) -> bool:
-    """Whether it is tried again later: the card signed that it did not do it, for a reason that passes. A package of
-    which a step was done is never repeated.
+    """Whether it is tried again later: the card signed that it did not do it, for a reason that passes.
 
     What was sealed behind it is taken back: nothing overtakes the one that waits. Its head is still to be resolved.
     """
-    took_effect = outcome.rollback is not None or any(step.done for step in outcome.steps)
-    if asked.state is not State.OUT or outcome.state is not State.FAILED or took_effect:
-        return False
-    delay = retry.pause(outcome.reason, asked.attempts, asked.retries, random.uniform(-1, 1))  # noqa: S311 - spreads load
+    delay = pause_before_next_try(asked, outcome, random.uniform(-1, 1))  # noqa: S311 - spreads load, guards nothing
     if delay is None:
         return False
     if outcome.reason == ecalls.REASON:
@@ -146,15 +172,10 @@ async def end(visit: Visit, asked: Asked, outcome: Outcome, detail: Mapping[str,
     """End an operation, with its event and its audit record."""
     if asked.state is State.SEALED:  # a try before has ended it: what was sealed for the next one never goes out
         await mailbox.take_back_seals(visit.db, visit.bucket, visit.eid)
-    state = operation.move(asked.state, outcome.state)
+    ending = ending_of(asked, outcome, detail)
     if asked.kind is Kind.RENEW:
         await _renewed(visit, outcome)
-    told: dict[str, object] = {"operation": str(asked.id), "kind": asked.kind.value, "reason": outcome.reason}
-    if len(asked.steps) > 1 and outcome.steps:
-        told["steps"] = [step.said for step in outcome.steps]
-    if outcome.rollback not in (None, OK):
-        told["rollback"] = outcome.rollback
-    await work.end(visit.db, visit.bucket, asked.id, Ending(state, {"reason": outcome.reason, **detail}, told))
+    await work.end(visit.db, visit.bucket, asked.id, ending)
 
 
 async def _renewed(visit: Visit, outcome: Outcome) -> None:
@@ -189,7 +210,7 @@ async def _take_back(visit: Visit, asked: Asked, outcome: Outcome, seq: int) -> 
     await end(visit, asked, outcome, {"seq": seq, "late": True})
 
 
-def _lists(steps: Sequence[Step], outcome: Outcome) -> bool:
+def lists(steps: Sequence[Step], outcome: Outcome) -> bool:
     """Whether the answer is a whole list, of profiles or of eIMs."""
     return any(ended.done and _is_list(step) for step, ended in zip(steps, outcome.steps, strict=True))
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from eim.asn1.sgp32 import EuiccResult, ProfileInfo, ResultSigned
 from eim.domain import drift, inventory
 from eim.domain.drift import Difference
@@ -58,6 +60,9 @@ async def _follow(
 ) -> dict[str, object]:
     if inventory.changes_profiles(step):
         return await _change(visit, step)
+    if (learnt := learnt_by(step, element)) is not None:
+        await card_views.learn(visit.db, visit.bucket, visit.eid, learnt.settings)
+        return learnt.told
     match step:
         case ListEim() if element is not None and element.eims is not None:
             await _list_eims(visit, [Eim(*eim) for eim in element.eims], explained)
@@ -65,21 +70,41 @@ async def _follow(
             return await _add_eim(visit, step, element)
         case DeleteEim():
             await _delete_eim(visit, step, element)
+    return {}
+
+
+class Learnt(msgspec.Struct, frozen=True):
+    """What a step that went well tells of the card beside its profiles."""
+
+    settings: dict[str, object]  # these are so now; the others stay
+    told: dict[str, object]  # for the operation's outcome
+
+
+def learnt_by(step: Step, element: EuiccResult | None) -> Learnt | None:
+    """None: it tells nothing of the kind."""
+    match step:
         case SetDefaultDpAddress():
-            await card_views.learn(visit.db, visit.bucket, visit.eid, {_ADDRESS: step.address})
+            return Learnt({_ADDRESS: step.address}, {})
         case ConfigureImmediateEnable():
             said = {"flag": step.flag, "smdpOid": step.smdp_oid, "smdpAddress": step.smdp_address}
-            await card_views.learn(visit.db, visit.bucket, visit.eid, {"immediateEnable": said})
+            return Learnt({"immediateEnable": said}, {})
         case GetRat() if element is not None:
-            return await _rules(visit, element)
-    return {}
+            rules = [] if element.rules is None else [rule.said for rule in element.rules]
+            return Learnt({"rat": rules}, {"rat": rules})
+        case _:
+            return None
+
+
+def told_of_change(before: Sequence[Profile], step: Step) -> dict[str, object]:
+    """What the outcome of an operation tells of the profiles before its `step`: which one was used."""
+    used = inventory.enabled(before)
+    return {"disabled": format_iccid(used.iccid)} if isinstance(step, Enable) and used else {}
 
 
 async def _change(visit: Visit, step: Step) -> dict[str, object]:
     before = await profiles.read(visit.db, visit.bucket, visit.eid)
-    used = inventory.enabled(before)
     await profiles.write(visit.db, visit.bucket, visit.eid, visit.tenant, inventory.after(before, step))
-    return {"disabled": format_iccid(used.iccid)} if isinstance(step, Enable) and used else {}
+    return told_of_change(before, step)
 
 
 async def _list(
@@ -97,7 +122,7 @@ async def _list(
     if not asked.is_complete:
         now = inventory.merge(before, found, sent)
         await profiles.write(visit.db, visit.bucket, visit.eid, visit.tenant, now)
-        return {"profiles": [format_iccid(profile.iccid) for profile in found]}
+        return told_of_listing(found)
     now = inventory.relisted(before, found, sent)
     if visit.card.inventory_at is not None:
         expected: Sequence[Profile] = before
@@ -108,6 +133,11 @@ async def _list(
     await profiles.replace(visit.db, visit.bucket, visit.eid, visit.tenant, now)
     await explaining.by_inventory(visit, before, now)
     return {}
+
+
+def told_of_listing(found: Sequence[Profile]) -> dict[str, object]:
+    """What the outcome of an operation tells of a listing that is not the whole inventory."""
+    return {"profiles": [format_iccid(profile.iccid) for profile in found]}
 
 
 async def _list_eims(visit: Visit, said: Sequence[Eim], explained: Sequence[Step]) -> None:
@@ -149,12 +179,6 @@ async def _delete_eim(visit: Visit, step: DeleteEim, element: EuiccResult | None
         await card_views.know_eims(visit.db, visit.bucket, visit.eid, left)
     if is_last or step.eim_id == visit.card.eim_id:
         await barring.orphan(visit, "the last eIM was deleted" if is_last else "this eIM was deleted", step.eim_id)
-
-
-async def _rules(visit: Visit, element: EuiccResult) -> dict[str, object]:
-    rules = [] if element.rules is None else [rule.said for rule in element.rules]
-    await card_views.learn(visit.db, visit.bucket, visit.eid, {"rat": rules})
-    return {"rat": rules}
 
 
 async def hear_addresses(visit: Visit, default_smdp: str | None) -> None:

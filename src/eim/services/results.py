@@ -137,7 +137,7 @@ async def _learn(visit: Visit, provided: Provided) -> None:
 
     Until a signature of the card verified that is who polled, or who knows a transaction id of ours.
     """
-    speaks = _told(visit.card.speaks, provided)
+    speaks = news_of_version(visit.card.speaks, provided)
     if speaks is None:
         return
     visit.speaks = speaks
@@ -155,7 +155,7 @@ async def _learn_proven(visit: Visit, provided: Provided) -> None:
             await visit.learn_speaks(visit.speaks)
 
 
-def _told(known: Speaks | None, provided: Provided) -> Speaks | None:
+def news_of_version(known: Speaks | None, provided: Provided) -> Speaks | None:
     """The version that the shape of a message tells, when it is news: v1.0.1 for certain, later ones only that it
     isn't that. A bare error looks alike in v1.0.1 and v1.1, so it corrects nothing that is known."""
     speaks = provided.speaks

@@ -20,8 +20,8 @@ from eim.store.requests import Ask
 from eim.store.results import Stored
 from eim.store.work import Asked
 
-_REPLAY: Final = 4  # euiccPackageErrorCode: the counter is not above the card's
-_OUT_OF_RANGE: Final = 6  # the counter is above the card's maximum
+REPLAY: Final = 4  # euiccPackageErrorCode: the counter is not above the card's
+OUT_OF_RANGE: Final = 6  # the counter is above the card's maximum
 _ASK_AGAIN: Final = 86_400.0  # seconds between two questions for a certificate that did not help
 _IN_VAIN: Final = 3  # answers without a certificate that is believed, before the questions become rare
 _RECOVER_AGAIN: Final = 60.0  # seconds before another recovery that may end in the same doubt; each time four times
@@ -82,8 +82,8 @@ async def take_unsigned(visit: Visit, what: Unsigned, octets: bytes, transaction
     digest = hashlib.sha256(octets).digest()
     known = await results.verdict_of(visit.db, visit.bucket, visit.eid, digest) is not None
     if not known and not await is_flooded(visit):
-        stored = Stored(digest, octets, what.kind, "unsigned", transaction=transaction)
-        await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
+        kept = Stored(digest, octets, what.kind, "unsigned", transaction=transaction)
+        await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, kept)
         await visit.record(Happening.RESULT_UNSIGNED, what.said)
     head = await packages.head(visit.db, visit.bucket, visit.eid)
     if head is not None and transaction is not None and head.transaction == transaction:
@@ -104,8 +104,8 @@ async def keep_unreadable(visit: Visit, octets: bytes) -> None:
         return
     if await is_flooded(visit):
         return
-    stored = Stored(digest, octets, "unreadable", "refused")
-    await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored)
+    kept = Stored(digest, octets, "unreadable", "refused")
+    await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, kept)
     await visit.record(Happening.RESULT_REFUSED, {"why": "it can't be read"})
 
 
@@ -138,7 +138,7 @@ async def _signed(visit: Visit, result: ResultSigned | ErrorSigned, digest: byte
         verdict = Verdict("denied", verdict.match)  # its key may be anybody's: kept, and believed in nothing
     if verdict.match is None and verdict.word != "unverifiable" and await is_flooded(visit):
         return
-    await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, _stored(result, digest, verdict, package))
+    await results.insert(visit.db, visit.bucket, visit.eid, visit.tenant, stored(result, digest, verdict, package))
     await _act(visit, result, package, verdict)
     if verdict.word in ("verified", "foreign") and verdict.match is not None and not elsewhere:
         await contradictions.look(visit, result, package)
@@ -208,8 +208,8 @@ async def _pin(visit: Visit, verdict: Verdict, package: Package) -> None:
 async def _apply(visit: Visit, result: ResultSigned | ErrorSigned, package: Package) -> None:
     if isinstance(result, ResultSigned):
         await applying.apply(visit, result, package)
-    elif result.data.code == _REPLAY:
-        await doubt(visit, package, "replay", package_error(_REPLAY))
+    elif result.data.code == REPLAY:
+        await doubt(visit, package, "replay", package_error(REPLAY))
     else:
         await _error(visit, result.data.code, package)
 
@@ -219,7 +219,7 @@ async def _error(visit: Visit, code: int, package: Package) -> None:
     asked = await work.read(visit.db, visit.bucket, package.operation)
     outcome = Outcome(State.FAILED, package_error(code))
     awaited = asked if asked is not None and asked.state in (State.OUT, State.IN_DOUBT) else None
-    if asked is not None and code == _OUT_OF_RANGE and asked.state is State.OUT:
+    if asked is not None and code == OUT_OF_RANGE and asked.state is State.OUT:
         await _take_again_lower(visit, asked)
     elif awaited is not None and not await applying.postpone(visit, awaited, outcome):
         await applying.end(visit, awaited, outcome, {})
@@ -229,7 +229,7 @@ async def _error(visit: Visit, code: int, package: Package) -> None:
 
 async def _take_again_lower(visit: Visit, asked: Asked) -> None:
     """The counter is above what the card can count to: a worker looks for one between that and the last it took."""
-    reason = package_error(_OUT_OF_RANGE)
+    reason = package_error(OUT_OF_RANGE)
     await mailbox.unseal_behind(visit.db, visit.bucket, visit.eid)
     await work.retry(visit.db, visit.bucket, asked.id, 0.0, {"reason": reason})
     await requests.add(visit.db, visit.bucket, visit.eid, Ask.RECOVER, reason)
@@ -247,7 +247,8 @@ async def _package_of(visit: Visit, result: ResultSigned | ErrorSigned) -> Packa
     )
 
 
-def _stored(result: ResultSigned | ErrorSigned, digest: bytes, verdict: Verdict, package: Package | None) -> Stored:
+def stored(result: ResultSigned | ErrorSigned, digest: bytes, verdict: Verdict, package: Package | None) -> Stored:
+    """A signed result as its row keeps it."""
     match = verdict.match
     return Stored(
         digest=digest,

@@ -9,7 +9,7 @@ from eim.domain.euicc import Profile
 from eim.domain.ids import Bucket, Eid, TenantId
 from eim.store import Db
 
-# No ICCID is both deleted and put, so it doesn't matter which of the two comes first.
+# No ICCID is both deleted and put, so it doesn't matter which of the two comes first. What is as it was is not written.
 _WRITE: Final = """
     WITH gone AS (
         DELETE FROM profiles WHERE bucket = $1 AND eid = $2 AND iccid <> ALL ($4::bytea[])
@@ -23,6 +23,11 @@ _WRITE: Final = """
            service_provider = excluded.service_provider, name = excluded.name,
            profile_class = excluded.profile_class, fallback = excluded.fallback, ppr = excluded.ppr,
            fallback_allowed = excluded.fallback_allowed, changed_at = now()
+     WHERE (profiles.state, profiles.isdp_aid, profiles.nickname, profiles.service_provider, profiles.name,
+            profiles.profile_class, profiles.fallback, profiles.ppr, profiles.fallback_allowed)
+           IS DISTINCT FROM
+           (excluded.state, excluded.isdp_aid, excluded.nickname, excluded.service_provider, excluded.name,
+            excluded.profile_class, excluded.fallback, excluded.ppr, excluded.fallback_allowed)
 """
 _STAMP: Final = "UPDATE euiccs SET inventory_at = now() WHERE bucket = $1 AND eid = $2"
 _READ: Final = """

@@ -8,7 +8,7 @@ number and octets, and so is the time for each part.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from email.utils import formatdate
 from math import inf
 from typing import Final
@@ -19,7 +19,8 @@ from starlette.types import ASGIApp
 
 from eim.domain.ids import Eid
 from eim.errors import EimError, Malformed
-from eim.protocol.esipa import Poll, Received
+from eim.protocol.esipa import Poll, Provided, Received
+from eim.services.collecting import Collecting
 from eim.services.esipa import Esipa, polled_eid
 from eim.services.gathering import Gathering
 from eim.services.whose import Source
@@ -50,9 +51,12 @@ class DoorRules(msgspec.Struct, frozen=True):
 class Door:
     """Guards what the connections of one process share."""
 
-    def __init__(self, esipa: Esipa, gathering: Gathering, app: ASGIApp, rules: DoorRules) -> None:
+    def __init__(
+        self, esipa: Esipa, gathering: Gathering, collecting: Collecting, app: ASGIApp, rules: DoorRules
+    ) -> None:
         self.esipa = esipa
         self.gathering = gathering
+        self.collecting = collecting
         self.app = app
         self.rules = rules
         self.wheel = Wheel()
@@ -217,21 +221,26 @@ class Connection(asyncio.Protocol):
             return
         if (eid := polled_eid(received)) is not None:
             self.polled = eid
-        if isinstance(received, Poll):
-            self._poll(head, received)
-        else:
-            self._door.spawn(self._answer(head, received))
+        match received:
+            case Poll():
+                self._door.gathering.ask(received, self.peer, self._responder(head, received))
+            case Provided():
+                self._door.collecting.bring(received, self._responder(head, received))
+            case _:
+                self._door.spawn(self._answer(head, received))
 
-    def _poll(self, head: Head, poll: Poll) -> None:
+    def _responder(self, head: Head, received: Received) -> Callable[[bytes | EimError | None], None]:
+        """What those that answer many at once call with the answer; with None for one that is answered by itself."""
+
         def respond(found: bytes | EimError | None) -> None:
             if isinstance(found, bytes):
                 self._send(head, Answer(200, {"X-Admin-Protocol": _admin(head)}, found, MEDIA_TYPE))
             elif found is None:
-                self._door.spawn(self._answer(head, poll))
+                self._door.spawn(self._answer(head, received))
             else:
                 self._send(head, _refusal(found, _admin(head)))
 
-        self._door.gathering.ask(poll, self.peer, respond)
+        return respond
 
     async def _answer(self, head: Head, received: Received) -> None:
         admin = _admin(head)

@@ -1,0 +1,341 @@
+"""Many plain results at once: what they find, and what is written of them, in a statement each for all.
+
+What one result does by itself is in `results`, `work`, `mailbox` and `inventory`; these do the same to many rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from asyncpg import Record
+
+from eim.domain.euicc import Profile, ProfileState, SignatureForm, Speaks
+from eim.domain.ids import Bucket, Eid, Iccid, TenantId, TransactionId
+from eim.domain.operation import Kind, State
+from eim.domain.step import Details
+from eim.errors import Contended
+from eim.store import Db
+from eim.store.packages import Package
+from eim.store.results import Stored
+from eim.store.work import Asked, Ending
+
+# A row comes back only for what is plain: the package that is out, of a card that nothing has to be found out about.
+# What `_LOCK` asks of the card once more is the same.
+_FIND: Final = """
+    SELECT u.n, e.eid, e.tenant, e.association_token, e.signature_form, e.curve, e.public_key, e.highest_seq, e.speaks,
+           e.inventory_at IS NOT NULL AS listed, i.eim_id,
+           p.number, p.operation, p.counter, p.transaction, p.token, p.speaks AS spoken, p.state, p.key_number,
+           CASE WHEN o.kind IN ('listProfileInfo', 'package') THEN p.sealed ELSE '' END AS sealed,
+           o.kind, o.iccid, o.rollback, o.details, o.doubt, o.outcome, o.order_id, o.attempts, o.retries
+      FROM unnest($1::smallint[], $2::bytea[], $3::bytea[], $4::integer[])
+           WITH ORDINALITY AS u (bucket, eid, transaction, counter, n)
+      JOIN packages p ON p.bucket = u.bucket AND p.transaction = u.transaction AND p.counter = u.counter
+      JOIN operations o ON o.bucket = u.bucket AND o.id = p.operation
+      JOIN euiccs e ON e.bucket = u.bucket AND e.eid = p.eid
+      JOIN identities i ON i.id = e.identity
+     WHERE (u.eid IS NULL OR p.eid = u.eid) AND p.state = 'head' AND o.state = 'out' AND o.kind <> 'renewAssociation'
+       AND e.signature_form IN ('token', 'zero') AND e.signature_coding = 'raw' AND e.public_key IS NOT NULL
+       AND e.token_proven AND NOT e.token_on_trial AND NOT e.unverifiable AND e.next_key IS NULL
+       AND e.denied_by IS NULL AND e.orphaned_at IS NULL AND e.quarantined_at IS NULL
+       AND e.reset_at IS NULL AND e.ecall_since IS NULL AND e.reported_cause IS NULL
+       AND NOT coalesce(e.traced_until > now() AND e.trace_left > 0, false)
+"""
+
+# Writing the card's own count is what locks the row: of several at once, the others find another count than they read.
+_LOCK: Final = """
+    UPDATE euiccs e
+       SET highest_seq = greatest(e.highest_seq, u.seq),
+           resyncs = CASE WHEN u.seq IS NULL THEN e.resyncs ELSE 0 END,
+           inventory_at = CASE WHEN u.lists THEN now() ELSE e.inventory_at END,
+           settings = CASE WHEN u.settings IS NULL THEN e.settings ELSE coalesce(e.settings, '{}') || u.settings END
+      FROM unnest($1::smallint[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[], $7::text[],
+                  $8::boolean[], $9::boolean[], $10::jsonb[])
+           WITH ORDINALITY AS u (bucket, eid, seq, highest, token, key, speaks, listed, lists, settings, n)
+     WHERE e.bucket = u.bucket AND e.eid = u.eid
+       AND e.highest_seq IS NOT DISTINCT FROM u.highest AND e.association_token IS NOT DISTINCT FROM u.token
+       AND e.public_key = u.key AND e.speaks IS NOT DISTINCT FROM u.speaks
+       AND (e.inventory_at IS NOT NULL) = u.listed
+       AND e.signature_form IN ('token', 'zero') AND e.signature_coding = 'raw'
+       AND e.token_proven AND NOT e.token_on_trial AND NOT e.unverifiable AND e.next_key IS NULL
+       AND e.denied_by IS NULL AND e.orphaned_at IS NULL AND e.quarantined_at IS NULL
+       AND e.reset_at IS NULL AND e.ecall_since IS NULL AND e.reported_cause IS NULL
+ RETURNING u.n
+"""
+_PROFILES: Final = """
+    SELECT p.eid, p.iccid, p.state, p.isdp_aid, p.nickname, p.service_provider, p.name, p.profile_class, p.fallback,
+           p.ppr, p.fallback_allowed
+      FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
+      JOIN profiles p ON p.bucket = u.bucket AND p.eid = u.eid
+     ORDER BY p.bucket, p.eid, p.iccid
+"""
+_DOUBTFUL: Final = """
+    SELECT u.eid FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
+     WHERE EXISTS (SELECT 1 FROM operations o
+                    WHERE o.bucket = u.bucket AND o.eid = u.eid AND o.state = 'in_doubt')
+"""
+_STORE: Final = """
+    INSERT INTO results (bucket, id, eid, tenant, digest, octets, kind, operation, transaction, counter, seq_number,
+                         verdict, form, coding)
+    SELECT u.bucket, gen_random_uuid(), u.eid, u.tenant, u.digest, u.octets, u.kind, u.operation, u.transaction,
+           u.counter, u.seq_number, u.verdict, u.form, u.coding
+      FROM unnest($1::smallint[], $2::bytea[], $3::smallint[], $4::bytea[], $5::bytea[], $6::text[], $7::uuid[],
+                  $8::bytea[], $9::integer[], $10::bigint[], $11::text[], $12::text[], $13::text[])
+           AS u (bucket, eid, tenant, digest, octets, kind, operation, transaction, counter, seq_number, verdict, form,
+                 coding)
+    ON CONFLICT DO NOTHING
+"""
+_RESOLVE: Final = "SELECT resolve_heads($1, $2, $3)"
+# As `work` ends one. The answer: how many there were, and after which of them others come.
+_END: Final = """
+    WITH ended AS (
+        UPDATE operations o SET state = u.state, outcome = u.outcome, ended_at = now()
+          FROM unnest($1::smallint[], $2::uuid[], $3::text[], $4::jsonb[], $5::jsonb[])
+               AS u (bucket, id, state, outcome, told)
+         WHERE o.bucket = u.bucket AND o.id = u.id AND o.state = 'out'
+     RETURNING o.bucket, o.id, o.eid, o.tenant, 'operation.' || u.state AS happened, u.told
+    ), told AS (
+        INSERT INTO events (bucket, id, eid, tenant, kind, data)
+        SELECT e.bucket, gen_random_uuid(), e.eid, e.tenant, e.happened, e.told FROM ended e
+    ), audited AS (
+        INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
+        SELECT e.bucket, gen_random_uuid(), e.tenant, 'device', e.happened, upper(encode(e.eid, 'hex')), e.told
+          FROM ended e
+    )
+    SELECT count(*) AS many,
+           array_agg(e.id) FILTER (WHERE EXISTS (SELECT 1 FROM operations o
+                                                  WHERE o.bucket = e.bucket AND o.after = e.id)) AS followed
+      FROM ended e
+"""
+_GONE: Final = """
+    DELETE FROM profiles p USING unnest($1::smallint[], $2::bytea[], $3::bytea[]) AS u (bucket, eid, iccid)
+     WHERE p.bucket = u.bucket AND p.eid = u.eid AND p.iccid = u.iccid
+"""
+_CHANGED: Final = """
+    INSERT INTO profiles (bucket, eid, tenant, iccid, state, isdp_aid, nickname, service_provider, name, profile_class,
+                          fallback, ppr, fallback_allowed)
+    SELECT u.* FROM unnest($1::smallint[], $2::bytea[], $3::smallint[], $4::bytea[], $5::text[], $6::bytea[],
+                           $7::text[], $8::text[], $9::text[], $10::smallint[], $11::boolean[], $12::bytea[],
+                           $13::boolean[])
+                    AS u (bucket, eid, tenant, iccid, state, isdp_aid, nickname, service_provider, name, profile_class,
+                          fallback, ppr, fallback_allowed)
+    ON CONFLICT (bucket, eid, iccid) DO UPDATE
+       SET state = excluded.state, isdp_aid = excluded.isdp_aid, nickname = excluded.nickname,
+           service_provider = excluded.service_provider, name = excluded.name,
+           profile_class = excluded.profile_class, fallback = excluded.fallback, ppr = excluded.ppr,
+           fallback_allowed = excluded.fallback_allowed, changed_at = now()
+"""
+_HINT: Final = """
+    SELECT pg_notify('eim_work', u.bucket || ':' || encode(u.eid, 'hex'))
+      FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
+     WHERE EXISTS (SELECT 1 FROM operations o
+                    WHERE o.bucket = u.bucket AND o.eid = u.eid AND o.state = 'accepted' AND o.held IS NULL)
+        OR EXISTS (SELECT 1 FROM requests r WHERE r.bucket = u.bucket AND r.eid = u.eid)
+"""
+
+
+class Name(msgspec.Struct, frozen=True):
+    """What a result says that it answers."""
+
+    bucket: Bucket
+    eid: Eid | None  # None: its transaction alone says whose it is
+    transaction: TransactionId
+    counter: int
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A card as it was read, not locked, and the package that is out with it."""
+
+    eid: Eid
+    tenant: TenantId
+    eim_id: str
+    association_token: int | None
+    signature_form: SignatureForm
+    curve: str
+    public_key: bytes
+    highest_seq: int | None
+    speaks: Speaks | None
+    listed: bool  # its profiles are known
+    package: Package
+    asked: Asked  # the operation that the package carries
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A card that was read, to be locked as long as it is the same, and what its row then says."""
+
+    bucket: Bucket
+    found: Found
+    seq_number: int | None  # None: the card gave none, and its row stays as it is
+    lists: bool  # it has just listed all its profiles
+    settings: Mapping[str, object] | None  # these are so now; None: none is news
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """One result with its effect, to be written."""
+
+    bucket: Bucket
+    eid: Eid
+    tenant: TenantId
+    stored: Stored
+    number: int  # of the package that it answers
+    operation: UUID
+    ending: Ending
+    changed: tuple[Profile, ...]  # as they are now, those that were otherwise
+    gone: tuple[Iccid, ...]
+
+
+async def find(db: Db, names: Sequence[Name]) -> list[Found | None]:
+    """What each answers; None where it is not plain. Nothing is locked."""
+    found: list[Found | None] = [None] * len(names)
+    columns = ([n.bucket for n in names], [n.eid for n in names], [n.transaction for n in names])
+    for row in await db.fetch(_FIND, *columns, [n.counter for n in names]):
+        found[row["n"] - 1] = _found(row)
+    return found
+
+
+async def lock(db: Db, claims: Sequence[Claim]) -> list[int]:
+    """Lock these cards until the transaction ends: the places of those that are as they were read. Give each card
+    once, in the order of (bucket, EID)."""
+    rows = await db.fetch(
+        _LOCK,
+        [c.bucket for c in claims],
+        [c.found.eid for c in claims],
+        [c.seq_number for c in claims],
+        [c.found.highest_seq for c in claims],
+        [c.found.association_token for c in claims],
+        [c.found.public_key for c in claims],
+        [c.found.speaks and c.found.speaks.value for c in claims],
+        [c.found.listed for c in claims],
+        [c.lists for c in claims],
+        [c.settings for c in claims],
+    )
+    return sorted(row["n"] - 1 for row in rows)
+
+
+async def profiles(db: Db, cards: Sequence[tuple[Bucket, Eid]]) -> dict[Eid, list[Profile]]:
+    """What we know of their profiles, by ICCID. Lock the cards before."""
+    known: dict[Eid, list[Profile]] = {eid: [] for _, eid in cards}
+    for row in await db.fetch(_PROFILES, [bucket for bucket, _ in cards], [eid for _, eid in cards]):
+        eid, iccid, state, *rest = row
+        known[eid].append(Profile(iccid, ProfileState(state), *rest))
+    return known
+
+
+async def doubtful(db: Db, cards: Sequence[tuple[Bucket, Eid]]) -> set[Eid]:
+    """Those of `cards` of which an operation is in doubt. Lock them before."""
+    rows = await db.fetch(_DOUBTFUL, [bucket for bucket, _ in cards], [eid for _, eid in cards])
+    return {row["eid"] for row in rows}
+
+
+async def write(db: Db, settled: Sequence[Settled]) -> list[tuple[Bucket, UUID, State]]:
+    """Write all that these results change, under the locks of their cards; the operations after which others come.
+
+    Raises Contended when one of them is not what it was when its card was read: then nothing of it may last.
+    """
+    buckets, eids = [s.bucket for s in settled], [s.eid for s in settled]
+    await _store(db, settled, buckets, eids)
+    await db.execute(_RESOLVE, buckets, eids, [s.number for s in settled])
+    ended = await db.fetchrow(
+        _END,
+        buckets,
+        [s.operation for s in settled],
+        [s.ending.state.value for s in settled],
+        [s.ending.outcome for s in settled],
+        [s.ending.told for s in settled],
+    )
+    if ended is None or ended["many"] != len(settled):
+        raise Contended("an operation is not out any more")
+    await _write_profiles(db, settled)
+    followed = set(ended["followed"] or ())
+    return [(s.bucket, s.operation, s.ending.state) for s in settled if s.operation in followed]
+
+
+async def hint(db: Db, cards: Sequence[tuple[Bucket, Eid]]) -> None:
+    """Wake the workers, when this transaction commits, for those of `cards` that have something to be done."""
+    await db.execute(_HINT, [bucket for bucket, _ in cards], [eid for _, eid in cards])
+
+
+async def _store(db: Db, settled: Sequence[Settled], buckets: Sequence[Bucket], eids: Sequence[Eid]) -> None:
+    rows = [s.stored for s in settled]
+    done: str = await db.execute(
+        _STORE,
+        buckets,
+        eids,
+        [s.tenant for s in settled],
+        [r.digest for r in rows],
+        [r.octets for r in rows],
+        [r.kind for r in rows],
+        [r.operation for r in rows],
+        [r.transaction for r in rows],
+        [r.counter for r in rows],
+        [r.seq_number for r in rows],
+        [r.verdict for r in rows],
+        [r.form for r in rows],
+        [r.coding for r in rows],
+    )
+    if int(done.rsplit(" ", 1)[1]) != len(settled):
+        raise Contended("a result is here already")
+
+
+async def _write_profiles(db: Db, settled: Sequence[Settled]) -> None:
+    gone = [(s.bucket, s.eid, iccid) for s in settled for iccid in s.gone]
+    if gone:
+        await db.execute(_GONE, *(list(column) for column in zip(*gone, strict=True)))
+    rows = [(s.bucket, s.eid, s.tenant, *_columns(profile)) for s in settled for profile in s.changed]
+    if rows:
+        await db.execute(_CHANGED, *(list(column) for column in zip(*rows, strict=True)))
+
+
+def _columns(profile: Profile) -> tuple[object, ...]:
+    iccid, state, *rest = msgspec.structs.astuple(profile)
+    return (iccid, state.value, *rest)
+
+
+def _found(row: Record) -> Found:
+    asked = _asked(row)
+    return Found(
+        eid=row["eid"],
+        tenant=row["tenant"],
+        eim_id=row["eim_id"],
+        association_token=row["association_token"],
+        signature_form=SignatureForm(row["signature_form"]),
+        curve=row["curve"],
+        public_key=row["public_key"],
+        highest_seq=row["highest_seq"],
+        speaks=Speaks(row["speaks"]) if row["speaks"] is not None else None,
+        listed=row["listed"],
+        package=_package(row, asked),
+        asked=asked,
+    )
+
+
+def _package(row: Record, carried: Asked) -> Package:
+    return Package(
+        row["number"],
+        row["operation"],
+        row["counter"],
+        row["transaction"],
+        row["token"],
+        row["spoken"],
+        row["sealed"],
+        row["state"],
+        row["key_number"],
+        carried,
+    )
+
+
+def _asked(row: Record) -> Asked:
+    details = row["details"]
+    return Asked(
+        row["operation"],
+        Kind(row["kind"]),
+        row["iccid"],
+        row["rollback"],
+        msgspec.convert(details, Details) if details is not None else None,
+        State.OUT,
+        row["doubt"],
+        row["outcome"],
+        row["order_id"],
+        row["attempts"],
+        row["retries"],
+    )

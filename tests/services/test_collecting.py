@@ -1,0 +1,276 @@
+"""Results taken in together have the effects that each has by itself, and none is acknowledged that is not kept."""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from eim.asn1 import sgp32
+from eim.asn1.sgp32 import EimConfigurationData
+from eim.domain.ids import format_eid
+from eim.domain.step import (
+    AddEim,
+    ConfigureImmediateEnable,
+    Delete,
+    DeleteEim,
+    Disable,
+    Enable,
+    GetRat,
+    ListEim,
+    ListProfileInfo,
+    SetDefaultDpAddress,
+    SetFallbackAttribute,
+    Step,
+    UnsetFallbackAttribute,
+    UpdateEim,
+    kind_of,
+)
+from eim.errors import EimError
+from eim.protocol.esipa import Provided, receive
+from eim.services.collecting import Collecting
+from eim.services.ordering import Ordering, Target, Template
+from eim.services.tokens import SETUP
+from eim.sim.euicc import VirtualEuicc
+from eim.sim.fleet import CARRIER_A, CARRIER_B
+from eim.sim.provocations import CODES
+from eim.store.connect import DbRole
+from tests.cluster import Cluster
+from tests.database import Database, fresh
+from tests.domain.steps import CONFIG
+from tests.services import rig as rigs
+from tests.services.rig import EIM_ID, Rig
+
+_TABLES: Final = """
+    SELECT c.relname FROM pg_class c
+     WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1
+"""
+_DRAWN: Final = {"turn", "id"}  # two runs never draw the same
+_OWN_ID: Final = {"events", "audit", "results", "requests", "notifications", "traces"}
+_SPREAD: Final = re.compile(r"'again_in_s': \d+")
+
+
+def profile(card: VirtualEuicc, carrier: str) -> Any:
+    return next(p.iccid for p in card.state.profiles if p.provider == carrier)
+
+
+def steps_of(what: str, card: VirtualEuicc) -> tuple[Step, ...]:
+    a, b = profile(card, CARRIER_A), profile(card, CARRIER_B)
+    one: Mapping[str, Step] = {
+        "enable": Enable(b),
+        "disable": Disable(a),
+        "delete": Delete(b),
+        "listProfileInfo": ListProfileInfo(),
+        "getRAT": GetRat(),
+        "configureImmediateEnable": ConfigureImmediateEnable(True),
+        "setFallbackAttribute": SetFallbackAttribute(b),
+        "unsetFallbackAttribute": UnsetFallbackAttribute(),
+        "setDefaultDpAddress": SetDefaultDpAddress("smdp.example.com"),
+        "addEim": AddEim(sgp32.encode(CONFIG)),
+        "deleteEim": DeleteEim(EIM_ID),
+        "updateEim": UpdateEim(sgp32.encode(EimConfigurationData(EIM_ID, fqdn="moved.example.com"))),
+        "listEim": ListEim(),
+    }
+    several: Mapping[str, tuple[Step, ...]] = {
+        "two changes": (Enable(b), Delete(a)),
+        "a change that fails behind one": (Enable(b), Delete(b) if what == "never" else SetFallbackAttribute(a)),
+        "a change and its listing": (Enable(b), ListProfileInfo()),
+        "one profile": (ListProfileInfo(iccid=b),),
+        "some tags": (ListProfileInfo(tags=bytes.fromhex("5A9F70")),),
+        "with rollback": (Enable(b, rollback=True),),
+        "settings": (SetDefaultDpAddress("a.example.com"), ConfigureImmediateEnable()),
+    }
+    return several[what] if what in several else (one[what],)
+
+
+KINDS: Final = ("enable", "disable", "delete", "listProfileInfo", "getRAT", "configureImmediateEnable",
+                "setFallbackAttribute", "unsetFallbackAttribute", "setDefaultDpAddress", "addEim", "deleteEim",
+                "updateEim", "listEim")  # fmt: skip
+SEVERAL: Final = ("two changes", "a change that fails behind one", "a change and its listing", "one profile",
+                  "some tags", "with rollback", "settings")  # fmt: skip
+OF_CARDS: Final = [(kind, "", "") for kind in (*KINDS, *SEVERAL)]
+OF_CARDS += [(kind, kind, code) for kind in KINDS if kind in CODES for code in CODES[kind]]
+OF_CARDS += [("enable", what, code) for what in ("package", "processingTerminated", "unsigned") for code in CODES[what]]
+OF_CARDS += [("listProfileInfo", "package", "undefinedError"), ("two changes", "delete", "disallowedByPolicy")]
+
+
+class Scene(msgspec.Struct, frozen=True):
+    """A moment at which many results are on their way, and the messages that bring them, in their order."""
+
+    rig: Rig
+    messages: Sequence[bytes]
+    plain: int  # of them at least
+
+
+async def ask(rig: Rig, card: VirtualEuicc, *steps: Step, **more: Any) -> Any:
+    templates = tuple(map(Template, steps))
+    asked = Ordering(kind_of(steps), (Target(format_eid(card.eid)),), steps=templates, force_reason="a test", **more)
+    return (await rig.operations.place(SETUP, asked, None)).placed[0].operation
+
+
+async def brought(rig: Rig, card: VirtualEuicc) -> bytes:
+    """The message with the result of the package that waits for the card."""
+    package = await rig.poll(card)
+    assert package is not None
+    return rig.wrap(card, rig.execute(card, package))
+
+
+async def of_each_code(database: Database) -> Scene:
+    """Each kind, each way it can end, a card each."""
+    rig = await introduced(database, len(OF_CARDS))
+    made = []
+    for card, (what, refuses, code) in zip(rig.cards, OF_CARDS, strict=True):
+        if refuses:
+            card.provocations.refuse(refuses, code)
+        await ask(rig, card, *steps_of(what, card))
+        made.append(await brought(rig, card))
+    return Scene(rig, made, 50)
+
+
+async def of_what_is_around(database: Database) -> Scene:
+    """Results that are plain or nearly so, of cards for which there is more to do, or of which something is strange."""
+    rig = await introduced(database, 16)
+    cards, made = iter(rig.cards), list[bytes]()
+
+    card = next(cards)  # another one is sealed behind it, and others are not
+    for _ in range(5):
+        await ask(rig, card, ListProfileInfo())
+    made.append(await brought(rig, card))
+
+    for fails in (False, True):  # others come after it
+        card = next(cards)
+        if fails:
+            card.provocations.refuse("enable", "disallowedByPolicy")
+        first = await ask(rig, card, *steps_of("enable", card))
+        second = await ask(rig, card, GetRat(), after=first)
+        await ask(rig, card, ListEim(), after=second)
+        made.append(await brought(rig, card))
+
+    card = next(cards)  # twice the same, and once more
+    await ask(rig, card, *steps_of("enable", card))
+    made += [await brought(rig, card)] * 3
+
+    card = next(cards)  # two results, the second of a package that is not out
+    await ask(rig, card, *steps_of("enable", card))
+    await ask(rig, card, *steps_of("getRAT", card))
+    made.append(await brought(rig, card))
+    waiting = next(p for p in await rig.rows("packages", card) if p["state"] == "waiting")
+    assert isinstance(waiting["sealed"], bytes)
+    made.append(rig.wrap(card, rig.execute(card, waiting["sealed"])))
+
+    card = next(cards)  # somebody else's signature
+    await ask(rig, card, *steps_of("enable", card))
+    message = await brought(rig, card)
+    made.append(message[:-1] + bytes([message[-1] ^ 1]))
+
+    card = next(cards)  # withdrawn when it was out
+    operation = await ask(rig, card, *steps_of("enable", card))
+    made.append(await brought(rig, card))
+    await rig.operations.withdraw(SETUP, operation)
+
+    card = next(cards)  # something is in doubt that a listing clears
+    operation = await ask(rig, card, *steps_of("enable", card))
+    await rig.poll(card)
+    await rig.operations.withdraw(SETUP, operation)
+    await rig.provide(card, rig.execute(card, await polled(rig, card)))
+    made.append(await brought(rig, card))
+
+    card = next(cards)  # its listing shows that a profile is gone
+    await ask(rig, card, ListProfileInfo())
+    package = await polled(rig, card)
+    card.state = msgspec.structs.replace(card.state, profiles=card.state.profiles[:1])
+    made.append(rig.wrap(card, rig.execute(card, package)))
+
+    card = next(cards)  # in a trace
+    await ask(rig, card, *steps_of("enable", card))
+    made.append(await brought(rig, card))
+    await rig.database.owner().execute(
+        "UPDATE euiccs SET traced_until = now() + interval '1 hour', trace_left = 9 WHERE eid = $1", card.eid
+    )
+
+    for change in (
+        "highest_seq = 1000",
+        "quarantined_at = now()",
+        "reported_cause = 1",
+        "token_on_trial = true, former_token = 5",
+        "speaks = '1.0.1'",
+        "signature_form = NULL, token_proven = false",
+    ):
+        card = next(cards)
+        await ask(rig, card, *steps_of("enable", card))
+        made.append(await brought(rig, card))
+        await rig.database.owner().execute(f"UPDATE euiccs SET {change} WHERE eid = $1", card.eid)
+    return Scene(rig, made, 4)
+
+
+async def polled(rig: Rig, card: VirtualEuicc) -> bytes:
+    package = await rig.poll(card)
+    assert package is not None
+    return package
+
+
+async def introduced(database: Database, many: int) -> Rig:
+    """Cards of which the first signature was proven and the profiles are known."""
+    rig = await rigs.start(database, many)
+    await rig.onboard()
+    for card in rig.cards:
+        await rig.visit(card)
+    return rig
+
+
+async def one_by_one(scene: Scene, rig: Rig) -> list[bytes | None]:
+    return [await rig.send(message) for message in scene.messages]
+
+
+async def together(scene: Scene, rig: Rig) -> list[bytes | None]:
+    """All at once; those that have to be taken in by themselves follow, in their order."""
+    collecting = Collecting(rig.database.pool(DbRole.DEVICE), 1)
+    found: list[asyncio.Future[bytes | EimError | None]] = []
+    for message in scene.messages:
+        provided = receive(message)
+        assert isinstance(provided, Provided)
+        answer = asyncio.get_running_loop().create_future()
+        collecting.bring(provided, answer.set_result)
+        found.append(answer)
+    running = asyncio.create_task(collecting.run())
+    answers = await asyncio.wait_for(asyncio.gather(*found), 20)
+    running.cancel()
+    assert sum(answer is not None for answer in answers) >= scene.plain
+    return [await rig.send(m) if answer is None else answer for m, answer in zip(scene.messages, answers, strict=True)]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("set_up", [of_each_code, of_what_is_around])
+async def test_results_taken_in_together_leave_the_same_rows_as_one_by_one(
+    set_up: Any, postgres: Cluster, database: Database
+) -> None:
+    scene = await set_up(database)
+    database.close()
+    async with AsyncExitStack() as stack:
+        copies = [await stack.enter_async_context(fresh(postgres, template=database.name)) for _ in range(2)]
+        alone, at_once = (Rig(copy, scene.rig.fleet, scene.rig.keys) for copy in copies)
+        assert await together(scene, at_once) == await one_by_one(scene, alone)
+        ours, theirs = [await rows_of(copy) for copy in copies]
+    assert ours.keys() == theirs.keys()
+    for table in ours:
+        assert ours[table] == theirs[table], table
+
+
+async def rows_of(database: Database) -> dict[str, list[str]]:
+    """Every row of every table in words, without what is drawn or is a time; each card's events in their order."""
+    found = {}
+    for (table,) in await database.owner().fetch(_TABLES, database.schema):
+        order = " ORDER BY bucket, eid, turn" if table == "events" else ""
+        rows = [dict(row) for row in await database.owner().fetch(f"SELECT * FROM {table}{order}")]
+        said = [_SPREAD.sub("", repr([_plain(table, *column) for column in row.items()])) for row in rows]
+        found[table] = said if table == "events" else sorted(said)
+    return found
+
+
+def _plain(table: str, name: str, value: object) -> object:
+    if name in _DRAWN and (name == "turn" or table in _OWN_ID):
+        return None
+    return name, "a time" if isinstance(value, datetime) else value
