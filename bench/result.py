@@ -1,40 +1,55 @@
-"""What taking in a result costs, against one bare ECDSA verification and one empty transaction."""
+"""What taking in a result costs: many at once, against verifying them and the bare INSERT of their octets in one
+transaction; and one alone, against one bare ECDSA verification and one empty transaction."""
 
+import asyncio
+import hashlib
 from collections.abc import Sequence
 from typing import Final
 
 import uvloop
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from bench._estate import counted, database, here, one_connection, vacuum
-from bench._measuring import Contender, Done, Size, compete, conditions, line, size
+from bench._measuring import Contender, Done, Score, Size, compete, conditions, line, size
+from bench._records import record
 from eim.app import now
-from eim.domain.ids import format_eid
+from eim.domain.ids import Eid, bucket_of, format_eid
 from eim.domain.operation import Kind
-from eim.protocol import trust
+from eim.errors import EimError
+from eim.keys.files import Signer, generate
+from eim.protocol import ecdsa, trust
+from eim.protocol.ecdsa import Check, Curve, public_key_from_spki
 from eim.protocol.esipa import Provided, receive
+from eim.services.collecting import Collecting
 from eim.services.ordering import Ordering, Target
 from eim.services.results import ResultRules, Results
 from eim.services.tokens import SETUP
 from eim.services.whose import Source
 from eim.sim.fleet import CARRIER_A, CARRIER_B
-from eim.store.connect import DbRole, transaction
+from eim.store.connect import DbRole, Pool, transaction
 from tests.database import Database
 from tests.services import rig as rigs
 from tests.services.rig import Rig
 
-_STANDARD: Final = Size(rounds=7, operations=100, euiccs=100)
-_RESULT_OCTETS: Final = 110  # about what an EuiccPackageResult signs
+_STANDARD: Final = Size(rounds=7, operations=100, euiccs=400)
+_AT_ONCE: Final = 100  # results in one transaction, of ours and of the baseline
+_RESULT_OCTETS: Final = 150  # about what an EuiccPackageResult has
 _NOBODY: Final = Source("192.0.2.1")
+_TABLE: Final = """
+    CREATE TABLE bare (bucket smallint, eid bytea, digest bytea, octets bytea, PRIMARY KEY (bucket, eid, digest))
+"""
+_INSERT: Final = """
+    INSERT INTO bare (bucket, eid, digest, octets)
+    SELECT * FROM unnest($1::smallint[], $2::bytea[], $3::bytea[], $4::bytea[])
+"""
 
 
 class Bench:
     """A fleet that switches to and fro; guards the results it has yet to bring."""
 
-    def __init__(self, rig: Rig, results: Results) -> None:
+    def __init__(self, rig: Rig, pool: Pool) -> None:
         self._rig = rig
-        self._results = results
+        self._results = Results(pool, trust.load_roots([rig.fleet.pki.root_der]), ResultRules(100, False), now)
+        self._collecting = Collecting(pool, 1)
         self._carriers = (CARRIER_B, CARRIER_A)
         self._waiting: Sequence[bytes] = ()
 
@@ -59,10 +74,59 @@ class Bench:
     async def take_in(self) -> Done:
         """Each result as a device posts it, from octets to the acknowledgement."""
         for octets in self._waiting:
-            provided = receive(octets)
-            assert isinstance(provided, Provided)
-            await self._results.provide(provided, _NOBODY)
+            await self._results.provide(_provided(octets), _NOBODY)
         return Done(len(self._waiting))
+
+    async def take_in_together(self) -> Done:
+        """The same for many that come at once."""
+        running = asyncio.create_task(self._collecting.run())
+        for start in range(0, len(self._waiting), _AT_ONCE):
+            answers = []
+            for octets in self._waiting[start : start + _AT_ONCE]:
+                answer: asyncio.Future[bytes | EimError | None] = asyncio.get_running_loop().create_future()
+                self._collecting.bring(_provided(octets), answer.set_result)
+                answers.append(answer)
+            assert all(isinstance(answer, bytes) for answer in await asyncio.gather(*answers)), "none is taken alone"
+        running.cancel()
+        return Done(len(self._waiting))
+
+
+class Bare:
+    """The least that taking in results can be: signatures that are verified, and octets that are kept."""
+
+    def __init__(self, owner: Pool, eids: Sequence[Eid]) -> None:
+        self._owner = owner
+        self._eids = sorted((bucket_of(eid), eid) for eid in eids)
+        signer = Signer("bare", generate(Curve.P256), Curve.P256)
+        self._messages = [eid + bytes(_RESULT_OCTETS - len(eid)) for _, eid in self._eids]
+        key = public_key_from_spki(signer.spki)
+        self._checks = [Check(key, message, signer.sign(message)) for message in self._messages]
+        self._round = 0
+
+    async def together(self) -> Done:
+        self._round += 1
+        for start in range(0, len(self._eids), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            assert all(await asyncio.to_thread(ecdsa.verify_batch, self._checks[some]))
+            octets = [message + bytes([self._round]) for message in self._messages[some]]
+            digests = [hashlib.sha256(each).digest() for each in octets]
+            columns = [list(column) for column in zip(*self._eids[some], strict=True)]
+            async with transaction(self._owner) as db:
+                await db.execute(_INSERT, *columns, digests, octets)
+        return Done(len(self._eids))
+
+    async def alone(self) -> Done:
+        for check in self._checks:
+            assert ecdsa.verify(check.key, check.message, check.signature)
+            async with transaction(self._owner):
+                pass
+        return Done(len(self._checks))
+
+
+def _provided(octets: bytes) -> Provided:
+    provided = receive(octets)
+    assert isinstance(provided, Provided)
+    return provided
 
 
 async def measure(made: Database, wanted: Size) -> None:
@@ -70,36 +134,51 @@ async def measure(made: Database, wanted: Size) -> None:
     await rig.onboard()
     for card in rig.cards:
         await rig.visit(card)
+    await made.owner().execute(_TABLE)
     await vacuum(made)
-    pool = await one_connection(made, DbRole.DEVICE)
-    roots = trust.load_roots([rig.fleet.pki.root_der])
-    bench = Bench(rig, Results(pool, roots, ResultRules(100, False), now))
-    key = ec.generate_private_key(ec.SECP256R1())
-    message, public = bytes(_RESULT_OCTETS), key.public_key()
-    signature = key.sign(message, ec.ECDSA(SHA256()))
-
-    async def verify_and_commit() -> Done:
-        for _ in range(wanted.euiccs):
-            public.verify(signature, message, ec.ECDSA(SHA256()))
-            async with transaction(pool):
-                pass
-        return Done(wanted.euiccs)
-
-    ours = Contender("result", bench.take_in, here(), bench.switch)
-    scores = await compete([ours, Contender("bare", verify_and_commit, here())], wanted.rounds)
-    await bench.switch()
-    async with counted(pool) as seen:
-        done = await bench.take_in()
-    await pool.close()
-    result, bare = scores["result"], scores["bare"]
+    pool, owner = await one_connection(made, DbRole.DEVICE), await one_connection(made, DbRole.OWNER)
+    bench, bare = Bench(rig, pool), Bare(owner, [card.eid for card in rig.cards])
+    contenders = (
+        Contender("together", bench.take_in_together, here(), bench.switch),
+        Contender("bare together", bare.together, here()),
+        Contender("alone", bench.take_in, here(), bench.switch),
+        Contender("bare alone", bare.alone, here()),
+    )
+    scores = await compete(contenders, wanted.rounds)
+    about = conditions("enable", f"{_AT_ONCE} at once", "1 connection", "durable commits", "Postgres counted")
+    together, bare_together = scores["together"], scores["bare together"]
+    ratio = together.beside(bare_together)
+    record("result", together.micros, bare_together.micros, ratio, about)
     line(
         "result",
-        f"{result.over(bare):.2f}x CPU of one verification and one empty transaction",
-        f"{result.micros:,.0f} against {bare.micros:,.0f} us",
-        f"{result.rate:,.0f} results/s (baseline {bare.rate:,.0f})",
-        f"{len(seen) / done.operations:.0f} statements a result",
+        f"{ratio:.2f} of verification and a bare INSERT in ours",
+        *_said(together, bare_together, await _statements(bench, pool, at_once=True)),
+        about,
+    )
+    alone, bare_alone = scores["alone"], scores["bare alone"]
+    line(
+        "result_alone",
+        f"{alone.over(bare_alone):.2f}x CPU of one verification and one empty transaction",
+        *_said(alone, bare_alone, await _statements(bench, pool, at_once=False)),
         conditions("enable", "one after the other on 1 connection", "durable commits", "Postgres counted"),
     )
+    await pool.close()
+    await owner.close()
+
+
+def _said(ours: Score, baseline: Score, statements: float) -> tuple[str, ...]:
+    return (
+        f"{ours.micros:,.0f} against {baseline.micros:,.0f} us",
+        f"{ours.rate:,.0f} results/s (baseline {baseline.rate:,.0f})",
+        f"{statements:.1f} statements a result",
+    )
+
+
+async def _statements(bench: Bench, pool: Pool, *, at_once: bool) -> float:
+    await bench.switch()
+    async with counted(pool) as seen:
+        done = await (bench.take_in_together() if at_once else bench.take_in())
+    return len(seen) / done.operations
 
 
 async def main(wanted: Size) -> None:

@@ -16,7 +16,7 @@ _TINY: Final = ("--rounds", "1", "--operations", "5", "--euiccs", "5")
 _LINES: Final = {
     "poll_nothing": ("poll_nothing", "poll_nothing_new", "poll_connection", "poll_service"),
     "poll_package": ("poll_package", "package_service"),
-    "result": ("result",),
+    "result": ("result", "result_alone"),
     "seal": ("seal_1", "seal_100", "seal_1000"),
     "due": ("due_nothing", "due_few", "due_later", "due_no_room"),
     "workers": ("workers_1", "workers_2", "workers_4"),

@@ -113,7 +113,8 @@ def decide(said: Said, found: Found) -> Decided | None:
         outcome = outcome_of(asked.steps, applying.codes(asked, result))
         settings, told = _learnt(asked.steps, outcome, result)
         decided = Decided(said, found, outcome, settings, told)
-        if not _is_fresh(found, result) or not _is_followed(decided, result) or listing.refuses_tags(found.package, outcome):
+        refuses = listing.refuses_tags(found.package, outcome)
+        if refuses or not _is_fresh(found, result) or not _is_followed(decided, result):
             return None
     if applying.pause_before_next_try(asked, decided.outcome, 0.0) is not None:
         return None
