@@ -1,5 +1,6 @@
 """Each benchmark runs, at a size that says nothing about speed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -103,3 +104,19 @@ def test_the_tail_of_a_mixed_load_is_kept_at_half_of_saturation(tmp_path: Path) 
     assert figure.name == "tail"
     assert figure.baseline is not None
     assert figure.ratio == pytest.approx(figure.baseline / figure.figure)
+
+
+def test_the_micro_benchmarks_run(tmp_path: Path) -> None:
+    stored = tmp_path / "micro.json"
+    options = ["-q", "-n", "0", "-p", "benchmark", "-p", "no:cacheprovider", "--benchmark-max-time=0.001"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "bench/micro", *options, f"--benchmark-json={stored}"],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    groups = {each["group"] for each in json.loads(stored.read_text())["benchmarks"]}
+    assert {"read a poll", "write a package", "verify a hundred signatures"} <= groups
