@@ -69,16 +69,14 @@ class Said(msgspec.Struct, frozen=True):
 
     operation: Mapping[str, object]
     timeline: list[dict[str, object]]  # newest first, as the API gives it
+    events: list[dict[str, object]]  # as webhooks get them
 
     @property
     def named(self) -> set[str]:
         """The standard's names in what happened, where a meaning, an owner and a next step stand beside."""
-        found = set[str]()
-        for item in self.timeline:
-            data = item["data"]
-            if isinstance(data, dict) and item["meaning"] and item["next_step"] and item["owner"]:
-                found |= {str(data.get(key)) for key in ("reason", "error", "rollback")}
-        return found
+        return _named(self.timeline, "meaning", "next_step", "owner") & _named(
+            self.events, "means", "nextstep", "owner"
+        )
 
     @property
     def reason(self) -> str | None:
@@ -86,9 +84,19 @@ class Said(msgspec.Struct, frozen=True):
         return str(ended["reason"]) if isinstance(ended, dict) else None
 
 
+def _named(items: list[dict[str, object]], *beside: str) -> set[str]:
+    found = set[str]()
+    for item in items:
+        data = item["data"]
+        if isinstance(data, dict) and all(item.get(each) for each in beside):
+            found |= {str(data.get(key)) for key in ("reason", "error", "rollback")}
+    return found
+
+
 async def look(device: Device, operation: Mapping[str, object]) -> Said:
     shown = await device.grounds.get(f"/v1/euiccs/{device.eid}/timeline?limit=200")
-    return Said(operation, msgspec.convert(shown["items"], list[dict[str, object]]))
+    events = await device.grounds.get(f"/v1/events?eid={device.eid}&limit=1000")
+    return Said(operation, *(msgspec.convert(each["items"], list[dict[str, object]]) for each in (shown, events)))
 
 
 async def refuse(device: Device, what: str, code: str, *steps: Step) -> Said:
@@ -98,7 +106,7 @@ async def refuse(device: Device, what: str, code: str, *steps: Step) -> Said:
     retries = None if code == "ecallActive" else 0
     said = await look(device, await device.do(*steps, retries=retries))
     news = len(said.timeline) - len(before.timeline)
-    return Said(said.operation, said.timeline[:news])
+    return Said(said.operation, said.timeline[:news], said.events)
 
 
 async def go_back_in_vain(device: Device) -> Said:

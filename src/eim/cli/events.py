@@ -59,4 +59,5 @@ def _subject(event: CloudEvent) -> str:
 
 
 def _said(event: CloudEvent) -> str:
-    return ", ".join(f"{name} {value}" for name, value in event.data.items() if value is not None)
+    said = ", ".join(f"{name} {value}" for name, value in event.data.items() if value is not None)
+    return f"{said}. {event.means}. {event.owner}: {event.nextstep}" if event.means else said

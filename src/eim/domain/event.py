@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from eim.domain.explanations import meaning_of
 from eim.domain.ids import Eid, format_eid
 
 _TYPE: Final = "eim."  # in front of every CloudEvents type of ours
@@ -107,7 +108,10 @@ def kind_of(text: str) -> Happening:
 
 
 class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An event as it leaves us, in CloudEvents' JSON format. `source` and `id` together are unique."""
+    """An event as it leaves us, in CloudEvents' JSON format. `source` and `id` together are unique.
+
+    The last three are extension attributes, there where something went wrong: what that means, who has to act, and how.
+    """
 
     id: str
     source: str
@@ -118,6 +122,9 @@ class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     dataschema: str
     specversion: str = msgspec.field(default_factory=lambda: "1.0")
     datacontenttype: str = msgspec.field(default_factory=lambda: "application/json")
+    means: str | None = None
+    owner: str | None = None
+    nextstep: str | None = None
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -131,7 +138,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 def cloud_event(origin: Origin, kind: str, data: Mapping[str, object]) -> CloudEvent:
     """The event `kind` (as in the table; one of an older release need not be listed any more)."""
-    known = _BY_TEXT.get(kind)
+    known, meaning = _BY_TEXT.get(kind), meaning_of(kind, data)
     return CloudEvent(
         id=str(origin.id),
         source=f"/eims/{origin.eim_id or '-'}",
@@ -140,6 +147,9 @@ def cloud_event(origin: Origin, kind: str, data: Mapping[str, object]) -> CloudE
         time=origin.at,
         data=data,
         dataschema=schema_of(known) if known else f"{_SCHEMA}{kind}:1",
+        means=meaning.means if meaning else None,
+        owner=meaning.owner if meaning else None,
+        nextstep=meaning.next_step if meaning else None,
     )
 
 

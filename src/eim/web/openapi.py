@@ -152,7 +152,8 @@ def _event(kind: Happening) -> Json:
         "time": {"type": "string", "format": "date-time"},
         **{name: {"type": "string"} for name in ("id", "source", "subject")},
     }
-    schema = {"type": "object", "required": sorted(told), "properties": told}
+    explained = {name: {"type": "string"} for name in ("means", "owner", "nextstep")}  # where something went wrong
+    schema = {"type": "object", "required": sorted(told), "properties": told | explained}
     return {
         "operationId": _CAPITAL.sub(lambda word: word[1].upper(), f"on.{kind.text}"),
         "summary": kind.meaning,
