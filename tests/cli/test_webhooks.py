@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
+from eim.domain.ids import bucket_of
 from tests.cli.conftest import Eim
-from tests.operator_side import eid_text
+from tests.database import Database
+from tests.operator_side import eid_of, eid_text
 
 URL = "https://hooks.example.com/eim"
 
@@ -47,3 +51,19 @@ async def test_events_are_printed_and_filtered(eim: Eim) -> None:
     assert eid_text(2) in shown.output
     wrong = await eim("events", "--type", "eim.nothing")
     assert (wrong.exit_code, "docs/events.md" in wrong.output) == (1, True)
+
+
+@pytest.mark.made_up_events
+async def test_an_event_of_what_went_wrong_says_what_it_means_and_who_has_to_act(eim: Eim, database: Database) -> None:
+    await eim("devices", "add", eid_text(1))
+    await database.owner().execute(
+        "INSERT INTO events (bucket, id, eid, tenant, kind, data) "
+        "VALUES ($1, gen_random_uuid(), $2, 1, 'operation.failed', '{\"reason\": \"disallowedByPolicy\"}')",
+        bucket_of(eid_of(1)),
+        eid_of(1),
+    )
+    (told,) = json.loads((await eim("events", "--type", "eim.operation.failed", "--json")).output)
+    assert told["owner"] == "profile owner"
+    assert told["nextstep"] == "ask the profile's owner to lift the rule; no eIM can"
+    shown = " ".join((await eim("events", "--type", "eim.operation.failed")).output.split())
+    assert "profile owner: ask the profile's owner" in shown
