@@ -21,6 +21,7 @@ from eim import app, credentials, serving
 from eim.config_loading import load
 from eim.domain.euicc import Speaks
 from eim.domain.ids import Eid
+from eim.keys.tls import TlsFiles
 from eim.sim import messages
 from eim.sim.https import trusting
 from eim.sim.pki import Pki
@@ -37,6 +38,8 @@ class Server(msgspec.Struct, frozen=True):
     port: int
     context: ssl.SSLContext  # the client's
     cpu: Cpu
+    pid: int
+    files: TlsFiles  # the server's
 
 
 @contextmanager
@@ -46,11 +49,9 @@ def servers(database: Database) -> Iterator[tuple[Server, Server]]:
         environment = _environment(Path(folder), database)
         config = load(None, environment).config
         files = credentials.device_tls(config, credentials.own_identity(config), app.now())
-        assert files.ca is not None
-        context = trusting(files.ca.read_text())
         with (
-            _started(["eim", "serve", "--role", "device", "--descriptor"], environment, context) as eim,
-            _started(["bench._constant"], environment, context) as constant,
+            _started(["eim", "serve", "--role", "device", "--descriptor"], environment, files) as eim,
+            _started(["bench._constant"], environment, files) as constant,
         ):
             yield eim, constant
 
@@ -156,14 +157,18 @@ async def _connect(server: Server) -> Device:
 
 
 @contextmanager
-def _started(command: Sequence[str], environment: dict[str, str], context: ssl.SSLContext) -> Iterator[Server]:
+def _started(command: Sequence[str], environment: dict[str, str], files: TlsFiles) -> Iterator[Server]:
+    assert files.ca is not None
+    context = trusting(files.ca.read_text())
     with serving.listen("127.0.0.1", 0, "device") as listener:
         descriptor = listener.fileno()
         process = subprocess.Popen(
             [sys.executable, "-m", *command, str(descriptor)], env=environment, pass_fds=[descriptor]
         )
         try:
-            yield Server(listener.getsockname()[1], context, cpu_of(lambda: _served_by(process.pid)))
+            yield Server(
+                listener.getsockname()[1], context, cpu_of(lambda: _served_by(process.pid)), process.pid, files
+            )
         finally:
             process.terminate()
             process.wait(_PATIENCE)

@@ -48,7 +48,9 @@ def door(running: Running) -> Server:
     config = running.config
     files = credentials.device_tls(config, credentials.own_identity(config), app.now())
     assert files.ca is not None
-    return Server(running.device[1], trusting(files.ca.read_text()), by_process(running)["device"])
+    pid = running.supervisor.pid(Role.DEVICE)
+    assert pid is not None, "the device role is down"
+    return Server(running.device[1], trusting(files.ca.read_text()), by_process(running)["device"], pid, files)
 
 
 def by_process(running: Running) -> Mapping[str, Cpu]:

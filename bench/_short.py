@@ -15,6 +15,8 @@ class Step(msgspec.Struct, frozen=True):
 SHORT: Final = (
     Step("mixed", ("--rounds", "3", "--operations", "5", "--euiccs", "20000"), 100),
     Step("tlv", (), 20),
+    Step("tls_handshake", ("--rounds", "3", "--operations", "300"), 60),
+    Step("tls_memory", ("--rounds", "2", "--operations", "1000"), 30),
     Step("ecdsa", (), 40),
     Step("full_cycle", ("--rounds", "3", "--euiccs", "5000"), 120),
 )

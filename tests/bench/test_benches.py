@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from bench import _load, _records
+from bench import _load, _nginx, _records
 from bench._records import Cost, Found, Record
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -49,6 +49,9 @@ def test_every_benchmark_of_a_service_is_tried_here() -> None:
     own_size = {"tlv", "ecdsa"}  # they measure no service: from the clock, or a batch
     own_size |= {"compare", "capacity"}  # reads what was measured
     own_size |= {"full_cycle", "mixed", "flames"}  # have no baseline
+
+    own_size |= {"full_cycle", "mixed"}  # have no baseline
+    own_size |= {"tls_handshake", "tls_memory"}  # count connections, and set them against nginx or a goal
     found = {file.stem for file in (_ROOT / "bench").glob("[!_]*.py")} - own_size
     assert found - _AS_SEEN.keys() == _LINES.keys()
 
@@ -120,3 +123,19 @@ def test_the_micro_benchmarks_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     groups = {each["group"] for each in json.loads(stored.read_text())["benchmarks"]}
     assert {"read a poll", "write a package", "verify a hundred signatures"} <= groups
+
+
+def test_what_an_idle_connection_takes_is_kept_beside_its_goal(tmp_path: Path) -> None:
+    said, (figure, spent) = _kept("tls_memory", tmp_path, "--rounds", "1", "--operations", "100", "--euiccs", "5")
+    assert [line.split()[0] for line in said.splitlines()] == ["tls_memory"]
+    assert isinstance(figure, Record)
+    assert isinstance(spent, Cost)
+    assert figure.ratio == pytest.approx(30 / figure.figure)
+
+
+@pytest.mark.skipif(_nginx.found() is None, reason="there is no nginx")
+def test_connections_of_each_version_are_kept_in_full_and_resumed(tmp_path: Path) -> None:
+    said, found = _kept("tls_handshake", tmp_path, "--rounds", "1", "--operations", "8", "--euiccs", "5")
+    versions = ["tls13_full", "tls13_resumed", "tls12_full", "tls12_resumed"]
+    assert [line.split()[0] for line in said.splitlines()] == versions
+    assert [each.name for each in found] == ["poll_new", "poll_new", "poll_resumed13", "poll_resumed12"]
