@@ -11,6 +11,7 @@ from eim.domain.ids import IdentityId
 from eim.domain.operation import Kind
 from eim.errors import Conflict, Contended, Guarded, Unconfirmed
 from eim.services.again import again
+from eim.services.caring import Care, Guard
 from eim.services.moving import Associations, Move, Moving
 from eim.services.tokens import SETUP
 from eim.sim.euicc import VirtualEuicc
@@ -117,6 +118,29 @@ async def test_a_move_without_a_key_to_go_to_is_parked_and_holds_up_nobody(rig: 
         await rig.visit(card)
     assert "has no key to move" in str((await renewal(rig, card))["parked"])
     assert (await rig.operation(order))["state"] == "done"
+
+
+async def test_a_card_that_is_taken_out_and_comes_back_is_commanded_with_the_key_that_it_obeys(rig: Rig) -> None:
+    """The identity's key for new cards is still the first one."""
+    card = rig.cards[0]
+    await move(rig)
+    await rig.visit(card)
+    assert obeys(card, rig, "next")
+    await Care(rig.database.pool(DbRole.OPERATOR)).offboard(SETUP, card.eid, "a mistake", Guard.HOLDS)
+    await rig.onboard()
+    assert (await row(rig, card))["key_number"] == 1
+    await rig.visit(card)
+    await works(rig, card)
+    assert not [e for e in rig.journal.entries if isinstance(e, Received) and e.verdict is Verdict.BAD_SIGNATURE]
+
+
+async def test_a_card_that_comes_back_with_another_token_has_the_key_that_new_cards_have(rig: Rig) -> None:
+    card = rig.cards[0]
+    await move(rig)
+    await rig.visit(card)
+    await Care(rig.database.pool(DbRole.OPERATOR)).offboard(SETUP, card.eid, "reset", Guard.HOLDS)
+    await rig.onboard(association_token=77)
+    assert (await row(rig, card))["key_number"] == 0
 
 
 async def lost_result(rig: Rig) -> bytes:

@@ -21,7 +21,8 @@ _IDENTITIES: Final = """
     SELECT id, eim_id, initial_counter FROM identities WHERE tenant = $1 AND retired_at IS NULL ORDER BY id
 """
 # Who is already there, here or in another tenant, is passed over: the caller sees it in what comes back. Who was here
-# before goes on from the counter its card has seen (greatest passes NULL over).
+# before goes on from the counter its card has seen (greatest passes NULL over), with the key that it obeys: not so when
+# another token is named, which a card draws for another association.
 _INSERT: Final = """
     INSERT INTO euiccs (bucket, eid, tenant, identity, label, tags, introduced_at, counter, association_token,
                         unverifiable, euicc_certificate, eum_certificate, curve, public_key, ci_key_id, group_name,
@@ -32,7 +33,11 @@ _INSERT: Final = """
                                  WHERE d.bucket = u.bucket AND d.eid = u.eid AND d.tenant = $1 AND i.id = u.identity)),
            u.token,
            u.unverifiable, u.euicc_certificate, u.eum_certificate, u.curve, u.public_key, u.ci_key_id, u.group_name,
-           u.time_zone, (SELECT f.key_number FROM identities f WHERE f.id = u.identity)
+           u.time_zone,
+           coalesce((SELECT d.key_number FROM departed d JOIN identities i ON i.eim_id = d.eim_id
+                      WHERE d.bucket = u.bucket AND d.eid = u.eid AND d.tenant = $1 AND i.id = u.identity
+                        AND (u.token IS NULL OR u.token = d.association_token)),
+                    (SELECT f.key_number FROM identities f WHERE f.id = u.identity))
       FROM unnest($2::smallint[], $3::bytea[], $4::smallint[], $5::text[], $6::jsonb[], $7::boolean[], $8::integer[],
                   $9::bigint[], $10::boolean[], $11::bytea[], $12::bytea[], $13::text[], $14::bytea[], $15::bytea[],
                   $16::text[], $17::text[])
@@ -106,7 +111,7 @@ _RETAG: Final = """
         ON CONFLICT (bucket, eid, tag) DO NOTHING
 """
 _LEAVING: Final = """
-    SELECT i.eim_id, e.counter, e.association_token,
+    SELECT i.eim_id, e.counter, e.association_token, e.key_number,
            (SELECT count(*) FROM operations o
              WHERE o.bucket = $1 AND o.eid = $2
                AND (o.state IN ('sealed', 'out', 'in_doubt') OR o.state = 'accepted')
@@ -115,9 +120,11 @@ _LEAVING: Final = """
      WHERE e.bucket = $1 AND e.eid = $2 AND e.tenant = $3 FOR UPDATE OF e
 """
 _DEPART: Final = """
-    INSERT INTO departed (bucket, eid, tenant, eim_id, counter, association_token) VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO departed (bucket, eid, tenant, eim_id, counter, association_token, key_number)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (bucket, eid, tenant, eim_id)
-        DO UPDATE SET counter = excluded.counter, association_token = excluded.association_token, departed_at = now()
+        DO UPDATE SET counter = excluded.counter, association_token = excluded.association_token,
+                      key_number = excluded.key_number, departed_at = now()
 """
 _NO_REQUESTS: Final = "DELETE FROM requests WHERE bucket = $1 AND eid = $2"
 _REMOVE: Final = "DELETE FROM euiccs WHERE bucket = $1 AND eid = $2 AND tenant = $3"
@@ -189,6 +196,7 @@ class Leaving(msgspec.Struct, frozen=True):
     eim_id: str
     counter: int  # the last one allocated: whoever associates with the card again begins above
     association_token: int | None
+    key_number: int  # of the identity: the key that it obeys
     open: int  # operations that somebody waits for, or that may be with the card
 
 
@@ -328,8 +336,9 @@ async def leaving(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid) -> Leaving
 
 
 async def remove(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid, left: Leaving) -> None:
-    """Take it out, with its profiles, operations, packages and requests; its counter is kept in `departed`."""
-    await db.execute(_DEPART, bucket, eid, tenant, left.eim_id, left.counter, left.association_token)
+    """Take it out, with its profiles, operations, packages and requests; counter and key are kept in `departed`."""
+    kept = left.counter, left.association_token, left.key_number
+    await db.execute(_DEPART, bucket, eid, tenant, left.eim_id, *kept)
     await db.execute(_NO_REQUESTS, bucket, eid)
     await db.execute(_REMOVE, bucket, eid, tenant)
 
