@@ -13,11 +13,12 @@ class Step(msgspec.Struct, frozen=True):
 
 
 SHORT: Final = (
-    Step("mixed", ("--rounds", "3", "--operations", "5", "--euiccs", "20000"), 100),
     Step("tlv", (), 20),
-    Step("tls_handshake", ("--rounds", "3", "--operations", "300"), 60),
-    Step("tls_memory", ("--rounds", "2", "--operations", "1000"), 30),
     Step("ecdsa", (), 40),
-    Step("full_cycle", ("--rounds", "3", "--euiccs", "5000"), 120),
+    Step("tls_memory", ("--rounds", "1"), 20),
+    Step("result", ("--rounds", "3", "--euiccs", "200"), 60),
+    Step("tls_handshake", ("--rounds", "3"), 60),
+    Step("mixed", ("--rounds", "3", "--operations", "5", "--euiccs", "20000"), 80),
+    Step("full_cycle", ("--rounds", "2", "--euiccs", "5000"), 80),
 )
 LONG: Final = tuple(Step(step.name, (), step.seconds * 3) for step in SHORT)

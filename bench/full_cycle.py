@@ -37,6 +37,7 @@ _STORED: Final = """
 _FLUSHED_S: Final = 2.5  # after that long the last-seen times are written, too
 _PATIENCE_S: Final = 60.0
 _NOT_YET_S: Final = 0.02
+_BUSY_S: Final = 0.5
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -46,6 +47,7 @@ class Round(msgspec.Struct, frozen=True):
     wall: float  # seconds
     cpu: Mapping[str, float]  # seconds of CPU time by process
     early: int  # polls that came before their package was sealed
+    busy: int  # answers that said "later"
 
     @property
     def a_second(self) -> float:
@@ -65,12 +67,12 @@ class Bench:
         self._server = server
         self._cpu = cpu
         self._to, self._from = 1, 0
-        self._early = 0
+        self._early = self._busy = 0
 
     async def round(self) -> Round:
         """All cards to the other carrier."""
         async with opened(self._server, _CONNECTIONS) as devices:
-            self._early = 0
+            self._early = self._busy = 0
             before, began = self._spent(), time.perf_counter()
             order = await self._order()
             waiting = iter(self._cards)
@@ -80,7 +82,9 @@ class Bench:
             await asyncio.sleep(_FLUSHED_S)
             after = self._spent()
         self._to, self._from = self._from, self._to
-        return Round(len(self._cards), wall, {name: after[name] - before[name] for name in after}, self._early)
+        return Round(
+            len(self._cards), wall, {name: after[name] - before[name] for name in after}, self._early, self._busy
+        )
 
     def _spent(self) -> dict[str, float]:
         return {name: cpu() for name, cpu in self._cpu.items()}
@@ -92,11 +96,23 @@ class Bench:
 
     async def _serve(self, device: Device, waiting: Iterator[Card]) -> None:
         for card in waiting:
-            while (answer := await device.post(wrapped(card.poll))) == NO_PACKAGE:
+            while (answer := await self._post(device, card.poll)) == NO_PACKAGE:
                 self._early += 1
                 await asyncio.sleep(_NOT_YET_S)
-            provided = await device.post(wrapped(card.execute(inner(answer))))
+            provided = await self._post(device, card.execute(inner(answer)))
             assert card.is_acknowledged(provided), provided.hex()
+
+    async def _post(self, device: Device, body: bytes) -> bytes:
+        """The answer, asked for again as often as the server says that it is busy."""
+        request = wrapped(body)
+        while True:
+            try:
+                return await device.post(request)
+            except ConnectionError as error:
+                if "b'503" not in str(error):
+                    raise
+                self._busy += 1
+                await asyncio.sleep(_BUSY_S)
 
     async def _until_seen(self, order: api.OrderAccepted) -> None:
         until = time.monotonic() + _PATIENCE_S
@@ -121,6 +137,7 @@ def _report(rounds: Sequence[Round], wanted: Size) -> None:
         ", ".join(f"{name} {micros:,.0f} us" for name, micros in shares.items()),
         f"{statistics.median(each.cycles / each.wall for each in rounds):,.0f} cycles/s seen",
         f"{sum(each.early for each in rounds):,} polls before the seal",
+        f"{sum(each.busy for each in rounds):,} times busy",
         about,
     )
     _records.record("full_cycle", figure, None, figure, about)
