@@ -7,18 +7,22 @@ from contextlib import suppress
 
 import pytest
 
-from eim.domain.ids import IdentityId
+from eim.domain.ids import IdentityId, format_eid
 from eim.domain.operation import Kind
 from eim.errors import Conflict, Contended, Guarded, Unconfirmed
 from eim.services.again import again
 from eim.services.caring import Care, Guard
 from eim.services.moving import Associations, Move, Moving
-from eim.services.tokens import SETUP
+from eim.services.onboarding import Candidate, Rules
+from eim.services.tenants import Tenants, Wanted
+from eim.services.tokens import SETUP, Caller, Scope
 from eim.sim.euicc import VirtualEuicc
 from eim.sim.journal import Executed, Received, Verdict
 from eim.store.connect import DbRole
 from eim.store.renewals import Which
+from eim.store.tenants import Limits
 from tests.database import Database
+from tests.model.actions import other_tenant
 from tests.services import rig as rigs
 from tests.services.rig import Rig
 
@@ -141,6 +145,27 @@ async def test_a_card_that_comes_back_with_another_token_has_the_key_that_new_ca
     await Care(rig.database.pool(DbRole.OPERATOR)).offboard(SETUP, card.eid, "reset", Guard.HOLDS)
     await rig.onboard(association_token=77)
     assert (await row(rig, card))["key_number"] == 0
+
+
+async def test_tenants_that_share_the_identity_have_its_later_keys_too(database: Database) -> None:
+    rig = await rigs.start(database)
+    before, card = await other_tenant(database), rig.cards[0]
+    await rig.onboarding.add(before, Candidate(format_eid(card.eid)), Rules(), None)
+    await rig.visit(card)
+    await rig.add_key()
+    tenants = Tenants(database.pool(DbRole.OPERATOR))
+    after = await tenants.create(SETUP, Wanted("later", Limits(), rigs.EIM_ID), None)
+    theirs = {
+        row["tenant"]: IdentityId(row["id"])
+        for row in await database.owner().fetch("SELECT id, tenant FROM identities")
+    }
+    moved = await desk(rig).move(before, theirs[before.tenant], Move("ours, too"), None)
+    assert (moved.ordered, moved.key) == (1, 1)
+    await rig.visit(card)
+    assert obeys(card, rig, "next")
+    assert (await row(rig, card))["key_number"] == 1
+    later = Caller(after.id, "later", frozenset(Scope))
+    assert [state.key.number for state in await desk(rig).keys(later, theirs[after.id])] == [0, 1]
 
 
 async def lost_result(rig: Rig) -> bytes:

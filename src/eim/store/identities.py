@@ -46,6 +46,16 @@ _ADD_KEY: Final = """
       FROM identities i WHERE i.tenant = $1 AND i.id = $2
  RETURNING number
 """
+# Tenants that share the identity have a row of their own for it, and its keys under the same numbers.
+_SHARE_KEYS: Final = """
+    INSERT INTO identity_keys (identity, number, tenant, key_name, curve, public_key)
+    SELECT i.id, k.number, i.tenant, k.key_name, k.curve, k.public_key
+      FROM identities f
+      JOIN identity_keys k ON k.identity = f.id
+      JOIN identities i ON i.eim_id = f.eim_id AND i.public_key = f.public_key AND i.tenant <> f.tenant
+     WHERE f.tenant = $1 AND f.id = $2
+        ON CONFLICT DO NOTHING
+"""
 _FACTORY_KEY: Final = "UPDATE identities SET key_number = $3 WHERE tenant = $1 AND id = $2"
 _RETIRE_KEYS: Final = """
     UPDATE identities SET lowest_key = $3, key_number = greatest(key_number, $3) WHERE tenant = $1 AND id = $2
@@ -136,8 +146,10 @@ async def keys(db: Db, tenant: TenantId, identity: IdentityId) -> tuple[Key, ...
 
 
 async def add_key(db: Db, tenant: TenantId, identity: IdentityId, new: NewKey) -> int:
-    """Let a key follow those it has; its number. The owner's right: no role makes one."""
-    return int(await db.fetchval(_ADD_KEY, tenant, identity, new.key_name, new.curve, new.public_key))
+    """Let a key follow those it has, also where tenants share it; its number. The owner's right: no role makes one."""
+    number = int(await db.fetchval(_ADD_KEY, tenant, identity, new.key_name, new.curve, new.public_key))
+    await db.execute(_SHARE_KEYS, tenant, identity)
+    return number
 
 
 async def load_new_with(db: Db, tenant: TenantId, identity: IdentityId, number: int) -> None:
