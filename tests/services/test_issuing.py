@@ -35,7 +35,7 @@ _DONE = (
 
 @pytest.mark.parametrize("batches", [1, pytest.param(50, marks=pytest.mark.slow)])
 async def test_64_issuers_at_once_give_each_counter_once(database: Database, batches: int) -> None:
-    """Reliability 19, 200 packages a batch. Who is cut off in the middle leaves no gap; who finds that another was
+    """Reliability 19. 200 packages a batch. Who is cut off in the middle leaves no gap; who finds that another was
     faster passes over what it had drawn."""
     rig = await rigs.start(database)
     await rig.onboard()
