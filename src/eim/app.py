@@ -36,6 +36,7 @@ from eim.services.esipa import Esipa
 from eim.services.forwarding import Forwarder, ForwardRules
 from eim.services.gathering import Gathering
 from eim.services.gauging import Gauging
+from eim.services.guessing import Guesses, GuessRules
 from eim.services.horizon import Horizon
 from eim.services.leasing import Leasing
 from eim.services.linking import Linker, Pen
@@ -85,7 +86,8 @@ async def run_device(
     pool = await _pool(config, DbRole.DEVICE, config.database.device_pool, stop)
     device = config.device
     suspicion = _suspicion(config)
-    waiters, seen = Waiters(pool, device.wait_for_seal), Seen(pool, suspicion)
+    guesses = Guesses(GuessRules(device.guesses_a_second, device.guess_burst))
+    waiters, seen = Waiters(pool, device.wait_for_seal), Seen(pool, suspicion, guesses)
     polls = Polls(pool, waiters, seen, now, unknown_answer(device.unknown_eid.value))
     rules = ResultRules(device.strays_limit, device.unknown_eid is UnknownEid.NOT_FOUND, suspicion)
     esipa = Esipa(polls, Results(pool, roots, rules, now))
@@ -98,7 +100,9 @@ async def run_device(
             await _beside(serving.serve_app(app, listener, context, limits, stop), *others)
             return
         gathering = Gathering(pool, polls, _LANES)
-        bounds = DoorRules(device.body_limit, device.request_deadline, device.keep_alive, device.connections)
+        bounds = DoorRules(
+            device.body_limit, device.request_deadline, device.keep_alive, device.connections, device.under_way
+        )
         collecting = Collecting(pool, _RESULT_LANES)
         door = Door(esipa, gathering, collecting, app, bounds)
         served = serving.serve_door(door, listener, context, limits, stop)

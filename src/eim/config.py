@@ -204,6 +204,15 @@ class Device(msgspec.Struct, frozen=True):
             "down; the processes of one `eim serve` share it."
         ),
     ] = None
+    under_way: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Messages that one process works on at once; one more is answered 503 with a Retry-After of 20 "
+            "to 80 seconds. About as many as it answers in a second. Of the door `own` only.",
+        ),
+    ] = 2_000
     wait_for_seal: Annotated[
         float,
         Meta(ge=0, le=10, description="Seconds that a poll waits for work which is ordered but not signed yet."),
@@ -212,6 +221,19 @@ class Device(msgspec.Struct, frozen=True):
         UnknownEid,
         Meta(description="What an EID nobody onboarded hears. `eidNotFound` tells strangers which EIDs are known."),
     ] = UnknownEid.NO_PACKAGE
+    guesses_a_second: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=100_000,
+            description="Polls for unknown EIDs that one network (/24, of IPv6 /48) may make in the long run. One that "
+            "makes more hears 429 for 30 seconds, whatever it asks; 0: no limit. Counted by each process. Write 0 "
+            "where a proxy or a carrier's NAT makes all devices look like one network.",
+        ),
+    ] = 20.0
+    guess_burst: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="How many polls for unknown EIDs one network may make at once.")
+    ] = 5_000
     strays_limit: Annotated[
         int, Meta(ge=0, le=10_000_000, description="How many messages that name nobody are kept as evidence.")
     ] = 10_000

@@ -190,6 +190,16 @@ class Flooded(PeerFault):
     code = "flooded"
 
 
+class Guessing(PeerFault):
+    """Too many EIDs that nobody knows were asked for from one network. `retry_after` in seconds."""
+
+    code = "guessing"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class DatabaseUnavailable(Unavailable):
     code = "database-unavailable"
 

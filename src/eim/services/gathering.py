@@ -45,6 +45,9 @@ class Gathering:
 
     def ask(self, poll: Poll, peer: str, respond: Respond) -> None:
         """Have `respond` called once, from the event loop, as soon as it is known."""
+        if (refusal := self._polls.refusal(peer)) is not None:
+            respond(refusal)
+            return
         if poll.state_change:  # said once, and to be committed
             respond(None)
             return

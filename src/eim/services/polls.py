@@ -10,10 +10,11 @@ import structlog
 
 from eim.domain.ids import Bucket, Eid, bucket_of, eid_check_digits_hold
 from eim.domain.suspicion import SuspicionRules
-from eim.errors import DatabaseUnavailable, Unavailable
+from eim.errors import DatabaseUnavailable, EimError, Unavailable
 from eim.protocol.esipa import NO_PACKAGE, Poll, package_answer, poll_error
 from eim.services import barring, reports
 from eim.services.again import again
+from eim.services.guessing import Guesses
 from eim.services.ports import Clock
 from eim.services.sources import Sign, Sources
 from eim.services.strangers import Strangers
@@ -51,6 +52,8 @@ class Polls:
 
         peer  where the poll came from, for a trace
         """
+        if (refusal := self.refusal(peer)) is not None:
+            raise refusal
         eid = Eid(poll.eid)
         bucket = bucket_of(eid)
         async with acquire(self._pool) as db:
@@ -66,8 +69,13 @@ class Polls:
             await self._tracer.keep(bucket, eid, peer, Exchange(poll.raw, came_at, answer, self._clock()))
         return answer
 
+    def refusal(self, peer: str) -> EimError | None:
+        """Why polls of `peer` are not answered now, whichever EID they name."""
+        return self._seen.guesses.refusal(peer)
+
     def answer_stranger(self, eid: Eid, peer: str) -> bytes:
         """The octets for an EID that nobody onboarded, which is counted."""
+        self._seen.guesses.count(peer)
         if not eid_check_digits_hold(eid):
             return poll_error(_INVALID_EID)
         self._seen.strangers.note(eid, peer)
@@ -139,11 +147,12 @@ class Seen:
     """Guards the buffer of last-seen times: written in bulk, never one row a poll. A crash loses two seconds.
 
     `strangers` are those whom nobody onboarded: they have no row that could say when they were seen. `sources` is
-    where the others polled from.
+    where the others polled from, and `guesses` how many EIDs nobody knew.
     """
 
-    def __init__(self, pool: Pool, rules: SuspicionRules = _RULES) -> None:
+    def __init__(self, pool: Pool, rules: SuspicionRules = _RULES, guesses: Guesses | None = None) -> None:
         self._pool = pool
+        self.guesses = guesses or Guesses()
         self.strangers = Strangers(pool)
         self.sources = Sources(rules)
         self._at: dict[tuple[Bucket, Eid], datetime] = {}

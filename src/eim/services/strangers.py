@@ -5,6 +5,7 @@ more; what does not fit is counted and dropped.
 """
 
 import asyncio
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -73,6 +74,7 @@ class Strangers:
             _log.warning("unknown_callers.lost", eids=len(heard), why=error.code)
 
 
+@lru_cache(maxsize=4096)
 def network_of(peer: str) -> str:
     """The network of an address, as 192.0.2.0/24 or 2001:db8::/48; what is no address stays as it is."""
     try:

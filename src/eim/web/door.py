@@ -25,6 +25,7 @@ from eim.services.esipa import Esipa, polled_eid
 from eim.services.gathering import Gathering
 from eim.services.whose import Source
 from eim.web import esipa as binding
+from eim.web.admission import Admission
 from eim.web.bridge import Asked, run_app
 from eim.web.esipa import MEDIA_TYPE, PATH, Answer, plain
 from eim.web.reading import Head, Reader, Request
@@ -46,6 +47,7 @@ class DoorRules(msgspec.Struct, frozen=True):
     request: float  # for a whole request to come in, from its first octet, and for its answer to be read
     keep_alive: float  # between two requests
     connections: int  # one more is closed at once
+    under_way: int  # messages; one more is told to come again
 
 
 class Door:
@@ -60,6 +62,7 @@ class Door:
         self.app = app
         self.rules = rules
         self.wheel = Wheel()
+        self.admission = Admission(rules.under_way)
         self.connections: set[Connection] = set()
         self.draining = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -199,6 +202,7 @@ class Connection(asyncio.Protocol):
             return
         request = self._waiting.popleft()
         self._busy = True
+        self._door.admission.under_way += 1
         self.deadline = inf  # it is our turn now; the database has deadlines of its own
         if request.fault is not None:
             self._last = True
@@ -213,6 +217,9 @@ class Connection(asyncio.Protocol):
         head = request.head
         if head.content_type not in (_MEDIA_TYPE, None) and not binding.is_asn1(head.content_type.decode("latin-1")):
             self._send(head, binding.wrong_media_type(_admin(head)))
+            return
+        if (refusal := self._door.admission.refusal(_admin(head))) is not None:
+            self._send(head, refusal)
             return
         try:
             received = binding.read(request.body)
@@ -274,7 +281,9 @@ class Connection(asyncio.Protocol):
         self._put(head, answer.status, headers, answer.body)
 
     def _put(self, head: Head, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        self._busy = False
+        if self._busy:
+            self._busy = False
+            self._door.admission.under_way -= 1
         if self._transport is None:
             return
         kept = [each for each in headers if each[0] != b"connection"]

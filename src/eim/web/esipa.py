@@ -12,7 +12,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eim.errors import EimError, Flooded, Malformed, Unavailable
+from eim.errors import EimError, Flooded, Guessing, Malformed, Unavailable
 from eim.protocol.esipa import Received, receive
 from eim.services.esipa import Esipa, polled_eid
 from eim.services.whose import Source
@@ -108,8 +108,8 @@ def refusal(error: EimError, admin: str) -> Answer:
         case Unavailable():
             _log.warning("esipa.unavailable", code=error.code)
             return plain(503, "try again later", admin, {"Retry-After": _RETRY_AFTER})
-        case Flooded():  # not stored, so not acknowledged: the IPA keeps it
-            return plain(429, "too much came for this device within an hour", admin, {"Retry-After": _AFTER_FLOOD})
+        case Flooded() | Guessing():
+            return _too_much(error, admin)
         case BodyTooLarge():  # what is left of the body is not read: the connection can't be used again
             return plain(413, "the message is too large", admin, {"Connection": "close"})
         case BodyUnfinished():
@@ -121,6 +121,13 @@ def refusal(error: EimError, admin: str) -> Answer:
             return plain(400, "this is no ESipa message", admin)
         case _:
             raise error
+
+
+def _too_much(error: Flooded | Guessing, admin: str) -> Answer:
+    if isinstance(error, Guessing):
+        return plain(429, "too much came from this network", admin, {"Retry-After": str(error.retry_after)})
+    # It is not stored, so it is not acknowledged: the IPA keeps it.
+    return plain(429, "too much came for this device within an hour", admin, {"Retry-After": _AFTER_FLOOD})
 
 
 def plain(status: int, text: str, admin: str, more: Mapping[str, str] | None = None) -> Answer:
