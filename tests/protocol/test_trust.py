@@ -1,5 +1,5 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from eim.domain.ids import Eid
 from eim.errors import UntrustedCertificate
+from eim.protocol import trust
 from eim.protocol.certificates import Fault, Who, parse
 from eim.protocol.ecdsa import Curve, spki
 from eim.protocol.published_keys import TEST_KEYS, fingerprint, is_published_test_key
@@ -282,6 +283,37 @@ def test_without_roots_no_card_is_believed(sound: Recipes) -> None:
     with pytest.raises(UntrustedCertificate) as refused:
         check_chain(sound.euicc.made(maker).der, maker.der, load_roots([]), NOW)
     assert refused.value.reason == "eum-unknown-ci"
+
+
+def test_what_is_remembered_of_a_chain_is_neither_its_day_nor_its_roots(sound: Recipes) -> None:
+    ci, other = sound.ci.made(), recipes().ci.made()
+    maker = sound.eum.made(ci)
+    card = sound.euicc.but(not_after=NOW + timedelta(days=1)).made(maker)
+    for at, expected in [(NOW, ""), (NOW + timedelta(days=2), "euicc-expired")] * 2:
+        for roots in ([ci], [other], [other, ci], []):
+            wanted = expected if ci in roots else "eum-unknown-ci"
+            assert verdict_at(card.der, maker.der, [root.der for root in roots], at) == wanted
+
+
+def verdict_at(card: bytes, maker: bytes, roots: list[bytes], at: datetime) -> str:
+    try:
+        check_chain(card, maker, load_roots(roots), at)
+    except UntrustedCertificate as refused:
+        return refused.reason
+    return ""
+
+
+def test_a_chain_that_comes_again_is_not_verified_again_and_what_is_remembered_is_bounded(sound: Recipes) -> None:
+    ci = sound.ci.made()
+    maker = sound.eum.made(ci)
+    card, forged = sound.euicc.made(maker).der, sound.euicc.made(sound.eum.made(recipes().ci.made())).der
+    for octets in (card, forged):
+        verdict_at(octets, maker.der, [ci.der], NOW)
+        before = trust._is_signed.cache_info()
+        assert verdict_at(octets, maker.der, [ci.der], NOW) == verdict_at(octets, maker.der, [ci.der], NOW)
+        after = trust._is_signed.cache_info()
+        assert (after.misses, after.maxsize) == (before.misses, 1024)
+        assert after.hits > before.hits
 
 
 def test_what_is_no_ci_can_be_no_root(sound: Recipes) -> None:

@@ -6,6 +6,7 @@ The rules are written out here because general X.509 path checks get them wrong:
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -25,6 +26,9 @@ from eim.protocol.certificates import (
 )
 from eim.protocol.ecdsa import PublicKey, verify_der
 
+# Few EUMs certify many cards, and a card's chain comes again with each of its notifications: what is judged of octets
+# alone is remembered, for so many of each kind (a few megabytes); dates and roots are looked at each time.
+_REMEMBERED: Final = 1024
 _ECDSA_WITH_SHA256: Final = "1.2.840.10045.4.3.2"
 _ROLES: Final = "2.23.146.1.2.1"  # id-rspRole
 _ROLE: Final = {Who.CI: f"{_ROLES}.0", Who.EUICC: f"{_ROLES}.1", Who.EUM: f"{_ROLES}.2"}
@@ -79,19 +83,38 @@ def check_chain(euicc: bytes, eum: bytes, roots: Roots, at: datetime) -> Trusted
     Both certificates are complete DER TLVs (`30 ..`). Raises UntrustedCertificate with a `reason`; the certificates
     are judged alone first, then their links, their dates, and last what the EUM may certify. Revocation is not asked.
     """
-    eum_certificate = parse(eum, Who.EUM)
-    _check_alone(eum_certificate, Who.EUM)
-    _check_authority(eum_certificate, Who.EUM)
-    permitted = _permitted(eum_certificate)
-    euicc_certificate = parse(euicc, Who.EUICC)
-    _check_alone(euicc_certificate, Who.EUICC)
-    _check_end_entity(euicc_certificate)
+    eum_certificate, permitted = _eum(eum)
+    euicc_certificate = _euicc(euicc)
     root = _issuing_root(eum_certificate, roots, at)
     _check_link(euicc_certificate, eum_certificate, Who.EUICC)
     _check_dates(eum_certificate, Who.EUM, at)
     _check_dates(euicc_certificate, Who.EUICC, at)
     eid = _certified_eid(euicc_certificate, permitted)
     return TrustedEuicc(eid, euicc_certificate.public_key, root.subject_key_id or b"")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _eum(der: bytes) -> tuple[Certificate, tuple[Name, ...]]:
+    """The certificate of an EUM, judged alone, and the names that it may certify."""
+    certificate = parse(der, Who.EUM)
+    _check_alone(certificate, Who.EUM)
+    _check_authority(certificate, Who.EUM)
+    return certificate, _permitted(certificate)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _euicc(der: bytes) -> Certificate:
+    """The certificate of a card, judged alone."""
+    certificate = parse(der, Who.EUICC)
+    _check_alone(certificate, Who.EUICC)
+    _check_end_entity(certificate)
+    return certificate
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _is_signed(key: PublicKey, tbs: bytes, signature: bytes) -> bool:
+    """Whether the signature is one of `key`, also when it is not: a bad chain costs no more the next time."""
+    return verify_der(key, tbs, signature)
 
 
 def check_smdp_tls(der: bytes) -> None:
@@ -185,7 +208,7 @@ def _check_link(certificate: Certificate, issuer: Certificate, who: Who) -> None
         raise refusal(who, Fault.KEY_IDENTIFIER, "names the key of another issuer")
     if certificate.issuer != issuer.subject:
         raise refusal(who, Fault.ISSUER, "names another issuer")
-    if not verify_der(issuer.public_key, certificate.tbs, certificate.signature):
+    if not _is_signed(issuer.public_key, certificate.tbs, certificate.signature):
         raise refusal(who, Fault.SIGNATURE, "was not signed by its issuer")
 
 
