@@ -2,6 +2,7 @@
 transaction; and one alone, against one bare ECDSA verification and one empty transaction."""
 
 import asyncio
+import gc
 import hashlib
 from collections.abc import Sequence
 from typing import Final
@@ -136,6 +137,8 @@ async def measure(made: Database, wanted: Size) -> None:
         await rig.visit(card)
     await made.owner().execute(_TABLE)
     await vacuum(made)
+    gc.collect()
+    gc.freeze()  # a device process holds no fleet
     pool, owner = await one_connection(made, DbRole.DEVICE), await one_connection(made, DbRole.OWNER)
     bench, bare = Bench(rig, pool), Bare(owner, [card.eid for card in rig.cards])
     contenders = (

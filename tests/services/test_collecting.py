@@ -7,12 +7,13 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 import pytest
 
 from eim.asn1 import sgp32
 from eim.asn1.sgp32 import EimConfigurationData
-from eim.domain.ids import format_eid
+from eim.domain.ids import bucket_of, format_eid
 from eim.domain.step import (
     AddEim,
     ConfigureImmediateEnable,
@@ -30,13 +31,14 @@ from eim.domain.step import (
     UpdateEim,
     kind_of,
 )
-from eim.errors import EimError
+from eim.errors import EimError, Unavailable
 from eim.protocol.esipa import Provided, receive
 from eim.services.collecting import Collecting
 from eim.services.ordering import Ordering, Target, Template
 from eim.services.tokens import SETUP
 from eim.sim.euicc import VirtualEuicc
 from eim.sim.fleet import CARRIER_A, CARRIER_B
+from eim.sim.messages import acknowledged
 from eim.sim.provocations import CODES
 from eim.store.connect import DbRole
 from tests.cluster import Cluster
@@ -52,6 +54,10 @@ _TABLES: Final = """
 """
 _DRAWN: Final = {"turn", "id"}  # two runs never draw the same
 _OWN_ID: Final = {"events", "audit", "results", "requests", "notifications", "traces"}
+_CUT_OFF: Final = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND application_name = 'eim device' AND wait_event_type = 'Lock'
+"""
 _SPREAD: Final = re.compile(r"'again_in_s': \d+")
 
 
@@ -228,19 +234,25 @@ async def one_by_one(scene: Scene, rig: Rig) -> list[bytes | None]:
     return [await rig.send(message) for message in scene.messages]
 
 
-async def together(scene: Scene, rig: Rig) -> list[bytes | None]:
-    """All at once; those that have to be taken in by themselves follow, in their order."""
+async def collected(rig: Rig, messages: Sequence[bytes]) -> list[bytes | EimError | None]:
+    """What one process says to all of them at once; None to those that it takes in by themselves."""
     collecting = Collecting(rig.database.pool(DbRole.DEVICE), 1)
     found: list[asyncio.Future[bytes | EimError | None]] = []
-    for message in scene.messages:
+    for message in messages:
         provided = receive(message)
         assert isinstance(provided, Provided)
         answer = asyncio.get_running_loop().create_future()
         collecting.bring(provided, answer.set_result)
         found.append(answer)
     running = asyncio.create_task(collecting.run())
-    answers = await asyncio.wait_for(asyncio.gather(*found), 20)
+    answers = await asyncio.wait_for(asyncio.gather(*found), 60)
     running.cancel()
+    return answers
+
+
+async def together(scene: Scene, rig: Rig) -> list[bytes | None]:
+    """All at once; those that have to be taken in by themselves follow, in their order."""
+    answers = await collected(rig, scene.messages)
     assert sum(answer is not None for answer in answers) >= scene.plain
     return [await rig.send(m) if answer is None else answer for m, answer in zip(scene.messages, answers, strict=True)]  # type: ignore[misc]
 
@@ -276,3 +288,58 @@ def _plain(table: str, name: str, value: object) -> object:
     if name in _DRAWN and (name == "turn" or table in _OWN_ID):
         return None
     return name, "a time" if isinstance(value, datetime) else value
+
+
+async def test_the_same_results_at_two_processes_at_once_count_once_and_are_acknowledged_by_both(
+    database: Database,
+) -> None:
+    rig = await introduced(database, 12)
+    operations = [await ask(rig, card, *steps_of("enable", card)) for card in rig.cards]
+    messages = [await brought(rig, card) for card in rig.cards]
+    both = await asyncio.gather(*(collected(rig, messages) for _ in range(2)))
+    assert sum(answer is not None for answers in both for answer in answers) >= len(messages)
+    for card, message, answers in zip(rig.cards, messages, zip(*both, strict=True), strict=True):
+        for answer in answers:
+            said = await rig.send(message) if answer is None else answer
+            assert isinstance(said, bytes)
+            assert acknowledged(said) == tuple(held.seq for held in card.results)
+    for card, operation in zip(rig.cards, operations, strict=True):
+        assert (await rig.operation(operation))["state"] == "done"
+        assert len([r for r in await rig.rows("results", card) if r["operation"] == operation]) == 1
+        told = [e for e in await rig.rows("events", card) if e["data"].get("operation") == str(operation)]  # type: ignore[attr-defined]
+        assert [e["kind"] for e in told if e["kind"] == "operation.done"] == ["operation.done"]
+
+
+async def test_who_brings_a_result_while_the_database_is_away_is_told_so_and_the_next_one_is_taken_in(
+    database: Database,
+) -> None:
+    rig = await introduced(database, 2)
+    for card in rig.cards:
+        await ask(rig, card, *steps_of("enable", card))
+    first, second = [await brought(rig, card) for card in rig.cards]
+    superuser = await asyncpg.connect(database.superuser_dsn)
+    async with superuser.transaction():
+        await superuser.execute(f"LOCK TABLE {database.schema}.euiccs")  # whoever waits for it is cut off
+        asked = asyncio.create_task(collected(rig, [first]))
+        while not await superuser.fetchval(_CUT_OFF):  # noqa: ASYNC110 - another process waits
+            await asyncio.sleep(0.01)
+        (answer,) = await asked
+    await superuser.close()
+    assert isinstance(answer, Unavailable)
+    assert all(isinstance(answer, bytes) for answer in await collected(rig, [first, second]))
+
+
+async def test_a_head_that_is_another_one_by_now_is_not_resolved(database: Database) -> None:
+    rig = await introduced(database, 2)
+    for card in rig.cards:
+        await ask(rig, card, *steps_of("enable", card))
+        await rig.poll(card)
+    cards = [(bucket_of(card.eid), card.eid) for card in rig.cards]
+    heads = [(await rig.rows("mailbox", card))[0]["number"] for card in rig.cards]
+    before = await rows_of(database)
+    for numbers in ([heads[0], heads[1] + 1], [heads[0] - 1, heads[1]]):  # type: ignore[operator]
+        with pytest.raises(asyncpg.SerializationError):
+            await database.pool(DbRole.DEVICE).execute(
+                "SELECT resolve_heads($1, $2, $3)", [b for b, _ in cards], [eid for _, eid in cards], numbers
+            )
+    assert await rows_of(database) == before

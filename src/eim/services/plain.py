@@ -13,7 +13,7 @@ import msgspec
 from eim.asn1.sgp32 import ErrorSigned, ResultSigned, encode_association_token
 from eim.domain import drift, inventory
 from eim.domain.euicc import Profile, SignatureCoding, SignatureForm
-from eim.domain.ids import Bucket, Eid, Iccid, TransactionId, bucket_in_transaction, bucket_of
+from eim.domain.ids import Bucket, Eid, TransactionId, bucket_in_transaction, bucket_of
 from eim.domain.operation import State
 from eim.domain.outcome import Outcome, outcome_of, package_error
 from eim.domain.step import ConfigureImmediateEnable, GetRat, ListProfileInfo, SetDefaultDpAddress, Step
@@ -196,7 +196,10 @@ def _settled(decided: Decided, detail: dict[str, object], before: Sequence[Profi
     found, result = decided.found, decided.said.result
     token = found.association_token if found.signature_form is SignatureForm.TOKEN else None
     verdict = Verdict("verified", Match(found.signature_form, SignatureCoding.RAW, token))
-    changed, gone = _difference(before, now)
+    known = {profile.iccid: profile for profile in before}
+    other = [profile for profile in now if known.get(profile.iccid) != profile] if now is not before else []
+    turned = tuple(profile for profile in other if _is_turned(known.get(profile.iccid), profile))
+    there = {profile.iccid for profile in now}
     return Settled(
         bucket=decided.said.name.bucket,
         eid=found.eid,
@@ -205,13 +208,12 @@ def _settled(decided: Decided, detail: dict[str, object], before: Sequence[Profi
         number=found.package.number,
         operation=found.asked.id,
         ending=applying.ending_of(found.asked, decided.outcome, detail),
-        changed=changed,
-        gone=gone,
+        turned=turned,
+        changed=tuple(profile for profile in other if profile not in turned),
+        gone=tuple(iccid for iccid in known if iccid not in there),
     )
 
 
-def _difference(before: Sequence[Profile], now: Sequence[Profile]) -> tuple[tuple[Profile, ...], tuple[Iccid, ...]]:
-    if now is before:
-        return (), ()
-    known, there = {p.iccid: p for p in before}, {p.iccid for p in now}
-    return tuple(p for p in now if known.get(p.iccid) != p), tuple(i for i in known if i not in there)
+def _is_turned(before: Profile | None, now: Profile) -> bool:
+    """Whether nothing but its state and the fallback attribute are others than before."""
+    return before is not None and msgspec.structs.replace(before, state=now.state, fallback=now.fallback) == now

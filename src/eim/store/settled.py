@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
-from asyncpg import Record
+from asyncpg import Record, UniqueViolationError
 
 from eim.domain.euicc import Profile, ProfileState, SignatureForm, Speaks
 from eim.domain.ids import Bucket, Eid, Iccid, TenantId, TransactionId
@@ -74,26 +74,25 @@ _DOUBTFUL: Final = """
      WHERE EXISTS (SELECT 1 FROM operations o
                     WHERE o.bucket = u.bucket AND o.eid = u.eid AND o.state = 'in_doubt')
 """
-_STORE: Final = """
-    INSERT INTO results (bucket, id, eid, tenant, digest, octets, kind, operation, transaction, counter, seq_number,
-                         verdict, form, coding)
-    SELECT u.bucket, gen_random_uuid(), u.eid, u.tenant, u.digest, u.octets, u.kind, u.operation, u.transaction,
-           u.counter, u.seq_number, u.verdict, u.form, u.coding
-      FROM unnest($1::smallint[], $2::bytea[], $3::smallint[], $4::bytea[], $5::bytea[], $6::text[], $7::uuid[],
-                  $8::bytea[], $9::integer[], $10::bigint[], $11::text[], $12::text[], $13::text[])
-           AS u (bucket, eid, tenant, digest, octets, kind, operation, transaction, counter, seq_number, verdict, form,
-                 coding)
-    ON CONFLICT DO NOTHING
-"""
 _RESOLVE: Final = "SELECT resolve_heads($1, $2, $3)"
-# As `work` ends one. The answer: how many there were, and after which of them others come.
+# As `results` keeps one and `work` ends its operation. The answer: how many there were, and after which of them others
+# come.
 _END: Final = """
     WITH ended AS (
         UPDATE operations o SET state = u.state, outcome = u.outcome, ended_at = now()
-          FROM unnest($1::smallint[], $2::uuid[], $3::text[], $4::jsonb[], $5::jsonb[])
-               AS u (bucket, id, state, outcome, told)
+          FROM unnest($1::smallint[], $2::uuid[], $3::text[], $4::jsonb[], $5::jsonb[], $6::bytea[], $7::bytea[],
+                      $8::text[], $9::bytea[], $10::integer[], $11::bigint[], $12::text[], $13::text[], $14::text[])
+               AS u (bucket, id, state, outcome, told, digest, octets, kind, transaction, counter, seq_number, verdict,
+                     form, coding)
          WHERE o.bucket = u.bucket AND o.id = u.id AND o.state = 'out'
-     RETURNING o.bucket, o.id, o.eid, o.tenant, 'operation.' || u.state AS happened, u.told
+     RETURNING o.bucket, o.id, o.eid, o.tenant, 'operation.' || u.state AS happened, u.told, u.digest, u.octets,
+               u.kind, u.transaction, u.counter, u.seq_number, u.verdict, u.form, u.coding
+    ), stored AS (
+        INSERT INTO results (bucket, id, eid, tenant, digest, octets, kind, operation, transaction, counter,
+                             seq_number, verdict, form, coding)
+        SELECT e.bucket, gen_random_uuid(), e.eid, e.tenant, e.digest, e.octets, e.kind, e.id, e.transaction,
+               e.counter, e.seq_number, e.verdict, e.form, e.coding
+          FROM ended e
     ), told AS (
         INSERT INTO events (bucket, id, eid, tenant, kind, data)
         SELECT e.bucket, gen_random_uuid(), e.eid, e.tenant, e.happened, e.told FROM ended e
@@ -109,6 +108,12 @@ _END: Final = """
 """
 _GONE: Final = """
     DELETE FROM profiles p USING unnest($1::smallint[], $2::bytea[], $3::bytea[]) AS u (bucket, eid, iccid)
+     WHERE p.bucket = u.bucket AND p.eid = u.eid AND p.iccid = u.iccid
+"""
+_TURNED: Final = """
+    UPDATE profiles p SET state = u.state, fallback = u.fallback, changed_at = now()
+      FROM unnest($1::smallint[], $2::bytea[], $3::bytea[], $4::text[], $5::boolean[])
+           AS u (bucket, eid, iccid, state, fallback)
      WHERE p.bucket = u.bucket AND p.eid = u.eid AND p.iccid = u.iccid
 """
 _CHANGED: Final = """
@@ -180,7 +185,8 @@ class Settled(msgspec.Struct, frozen=True):
     number: int  # of the package that it answers
     operation: UUID
     ending: Ending
-    changed: tuple[Profile, ...]  # as they are now, those that were otherwise
+    turned: tuple[Profile, ...]  # as they are now: those of which only state or fallback attribute were otherwise
+    changed: tuple[Profile, ...]  # .. and those that were not known, or otherwise
     gone: tuple[Iccid, ...]
 
 
@@ -232,21 +238,10 @@ async def write(db: Db, settled: Sequence[Settled]) -> list[tuple[Bucket, UUID, 
 
     Raises Contended when one of them is not what it was when its card was read: then nothing of it may last.
     """
-    buckets, eids = [s.bucket for s in settled], [s.eid for s in settled]
-    await _store(db, settled, buckets, eids)
-    await db.execute(_RESOLVE, buckets, eids, [s.number for s in settled])
-    ended = await db.fetchrow(
-        _END,
-        buckets,
-        [s.operation for s in settled],
-        [s.ending.state.value for s in settled],
-        [s.ending.outcome for s in settled],
-        [s.ending.told for s in settled],
-    )
-    if ended is None or ended["many"] != len(settled):
-        raise Contended("an operation is not out any more")
+    buckets = [s.bucket for s in settled]
+    await db.execute(_RESOLVE, buckets, [s.eid for s in settled], [s.number for s in settled])
+    followed = await _end(db, settled, buckets)
     await _write_profiles(db, settled)
-    followed = set(ended["followed"] or ())
     return [(s.bucket, s.operation, s.ending.state) for s in settled if s.operation in followed]
 
 
@@ -255,17 +250,16 @@ async def hint(db: Db, cards: Sequence[tuple[Bucket, Eid]]) -> None:
     await db.execute(_HINT, [bucket for bucket, _ in cards], [eid for _, eid in cards])
 
 
-async def _store(db: Db, settled: Sequence[Settled], buckets: Sequence[Bucket], eids: Sequence[Eid]) -> None:
+async def _end(db: Db, settled: Sequence[Settled], buckets: Sequence[Bucket]) -> set[UUID]:
     rows = [s.stored for s in settled]
-    done: str = await db.execute(
-        _STORE,
-        buckets,
-        eids,
-        [s.tenant for s in settled],
+    columns = (
+        [s.operation for s in settled],
+        [s.ending.state.value for s in settled],
+        [s.ending.outcome for s in settled],
+        [s.ending.told for s in settled],
         [r.digest for r in rows],
         [r.octets for r in rows],
         [r.kind for r in rows],
-        [r.operation for r in rows],
         [r.transaction for r in rows],
         [r.counter for r in rows],
         [r.seq_number for r in rows],
@@ -273,14 +267,22 @@ async def _store(db: Db, settled: Sequence[Settled], buckets: Sequence[Bucket], 
         [r.form for r in rows],
         [r.coding for r in rows],
     )
-    if int(done.rsplit(" ", 1)[1]) != len(settled):
-        raise Contended("a result is here already")
+    try:
+        ended = await db.fetchrow(_END, buckets, *columns)
+    except UniqueViolationError as error:
+        raise Contended("a result is here already") from error
+    if ended is None or ended["many"] != len(settled):
+        raise Contended("an operation is not out any more")
+    return set(ended["followed"] or ())
 
 
 async def _write_profiles(db: Db, settled: Sequence[Settled]) -> None:
     gone = [(s.bucket, s.eid, iccid) for s in settled for iccid in s.gone]
     if gone:
         await db.execute(_GONE, *(list(column) for column in zip(*gone, strict=True)))
+    turned = [(s.bucket, s.eid, p.iccid, p.state.value, p.fallback) for s in settled for p in s.turned]
+    if turned:
+        await db.execute(_TURNED, *(list(column) for column in zip(*turned, strict=True)))
     rows = [(s.bucket, s.eid, s.tenant, *_columns(profile)) for s in settled for profile in s.changed]
     if rows:
         await db.execute(_CHANGED, *(list(column) for column in zip(*rows, strict=True)))
