@@ -6,12 +6,10 @@ from typing import Final
 
 import pytest
 
-from eim.asn1 import sgp32
-from eim.asn1.sgp32 import EuiccPackageSigned, ListProfileInfo, PsmoList
-from eim.domain.ids import bucket_of
+from eim.asn1.sgp32 import ListProfileInfo, PsmoList
+from eim.domain.ids import TransactionId, bucket_of
 from eim.errors import Conflict
 from eim.protocol import esep
-from eim.protocol.esep import UnsignedPackage
 from eim.services.seeding import Out, Seed
 from tests.database import Database
 from tests.esipa import captured
@@ -218,10 +216,10 @@ async def test_62_whose_request_nobody_captured_is_stored_as_foreign_and_acknowl
 
 async def test_62_ends_a_package_of_its_counter_and_transaction(served: Served) -> None:
     """The package is ours, its signature made up: a card's signature in the token form doesn't cover it."""
-    named = bytes.fromhex("721f6ce5bb69f2f6d175b082712f05e2")
-    package = EuiccPackageSigned("eIM", EID, 0x6F, named, PsmoList((ListProfileInfo(),)))
-    signed = sgp32.encode(package)
-    await served.seed(captured.seed(Out(esep.seal(UnsignedPackage(signed, b""), bytes(64)))))
+    named = TransactionId(bytes.fromhex("721f6ce5bb69f2f6d175b082712f05e2"))
+    unsealed = EID, 0x6F, named, None, esep.contents(PsmoList((ListProfileInfo(),)))
+    (sealed,) = esep.seal_each("eIM", [unsealed], lambda _: bytes(64))
+    await served.seed(captured.seed(Out(sealed)))
     await served.door.post(numbered(62, "request"))
     assert await outcome(served) == ("done", "ok")
     assert len(await served.rows("SELECT * FROM profiles")) == 2

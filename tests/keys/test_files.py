@@ -6,11 +6,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
+from eim._fast import ecdsa
+from eim.asn1.sgp32 import ListProfileInfo, PsmoList
+from eim.domain.ids import Eid, TransactionId
 from eim.errors import KeyUnusable
 from eim.keys.files import KeyStore, private_pem
 from eim.protocol.ecdsa import Curve, public_key_from_spki, verify
+from eim.protocol.esep import contents
 from eim.protocol.published_keys import Mode
 from tests.keys.unprivileged import as_nobody
+from tests.reference import package as twin
 
 SGP26 = Path(__file__).resolve().parents[3] / "shared" / "data" / "sgp26"
 needs_sgp26 = pytest.mark.skipif(not SGP26.is_dir(), reason="the SGP.26 keys are not beside this checkout")
@@ -51,6 +56,24 @@ def test_what_a_made_key_signs_verifies_with_its_public_half(store: KeyStore, cu
         signature = signer.sign(message)
         assert len(signature) == 64
         assert verify(public_key_from_spki(spki), message, signature)
+
+
+@pytest.mark.parametrize("curve", list(Curve))
+@pytest.mark.parametrize("native", [True, False])
+def test_packages_are_sealed_alike_with_a_libcrypto_and_without(store: KeyStore, curve: Curve, native: bool) -> None:
+    key = public_key_from_spki(store.create_identity_key("default", curve))
+    signer = store.load("default")
+    assert (signer._native is not None) is ecdsa.available()
+    if not native:
+        signer._native = None
+    asked = PsmoList((ListProfileInfo(),))
+    named = TransactionId(bytes(range(16)))
+    eids = [Eid(bytes([n]) * 16) for n in range(3)]
+    made = signer.seal("eim.example.com", [(eid, 127 + n, named, n, contents(asked)) for n, eid in enumerate(eids)])
+    for n, (eid, octets) in enumerate(zip(eids, made, strict=True)):
+        unsigned = twin.assemble(("eim.example.com", eid, n), asked, 127 + n, named)
+        assert octets == twin.seal(unsigned, octets[-64:])
+        assert verify(key, unsigned.tbs, octets[-64:])
 
 
 def test_no_two_signatures_share_their_r(store: KeyStore) -> None:

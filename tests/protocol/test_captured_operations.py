@@ -13,8 +13,8 @@ from eim.asn1.sgp32 import (
     PackageResult,
     ResultSigned,
 )
-from eim.domain.euicc import Association, Speaks
-from eim.domain.ids import Bucket, Eid, IdentityId, TenantId
+from eim.domain.euicc import Speaks
+from eim.domain.ids import Eid, TransactionId
 from eim.domain.outcome import Code, outcome_of, package_error
 from eim.domain.step import DATA_TAGS, DataRequest, Step, check_package, kind_of
 from eim.protocol import esep, steps
@@ -84,10 +84,17 @@ def test_what_another_eim_signed_is_what_we_would_sign_for_the_same_steps(number
     check_package(asked)
     assert [kind_of((step,)).value for step in asked] == OPERATIONS[number][0]
     named = request.package
-    card = Association(Bucket(0), Eid(named.eid), TenantId(1), IdentityId(1), named.eim_id, 1, named.counter - 1, OLD)
-    made = esep.assemble(card, steps.package_of(asked, OLD), named.counter, named.transaction_id)
-    assert made.signed == request.signed
-    assert made.tbs == request.signed + bytes.fromhex("840101")
+    transaction = named.transaction_id and TransactionId(named.transaction_id)
+    unsealed = Eid(named.eid), named.counter, transaction, 1, esep.contents(steps.package_of(asked, OLD))
+    signed: list[bytes] = []
+
+    def sign(tbs: bytes) -> bytes:
+        signed.append(tbs)
+        return request.signature
+
+    (made,) = esep.seal_each(named.eim_id, [unsealed], sign)
+    assert signed == [request.signed + bytes.fromhex("840101")]
+    assert sgp32.decode(EuiccPackageRequest, made) == request
 
 
 @pytest.mark.parametrize("number", OPERATIONS)

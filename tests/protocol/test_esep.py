@@ -21,12 +21,12 @@ from eim.asn1.sgp32 import (
     PsmoList,
     ResultSigned,
 )
-from eim.domain.euicc import Association, SignatureCoding, SignatureForm, Speaks
-from eim.domain.ids import Eid, IdentityId, TenantId, bucket_of
+from eim.domain.euicc import SignatureCoding, SignatureForm, Speaks
+from eim.domain.ids import Eid
 from eim.errors import EmptyPackage
 from eim.protocol import ecdsa, esep
 from eim.protocol.ecdsa import PublicKey
-from eim.protocol.esep import Candidate, Match, SearchCriteria, UnsignedPackage
+from eim.protocol.esep import Candidate, Match, SearchCriteria
 from eim.protocol.esipa import Provided, receive
 from tests.asn1.test_sgp32 import EIM_SIGNATURE, EUICC_SIGNATURE, ICCID, PACKAGE, RESULT, SIGNED, TRANSACTION
 from tests.protocol import captures
@@ -60,15 +60,24 @@ def raw_signature(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
     return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
-def association(token: int | None = 1) -> Association:
-    return Association(bucket_of(EID), EID, TenantId(1), IdentityId(1), EIM_ID, token, 0, Speaks.V1_2)
+class Pen:
+    """Gives the same signature for everything, and keeps what it was given to sign."""
+
+    def __init__(self, signature: bytes) -> None:
+        self._signature = signature
+        self.signed: list[bytes] = []
+
+    def sign(self, tbs: bytes) -> bytes:
+        self.signed.append(tbs)
+        return self._signature
 
 
 def test_a_package_is_the_worked_example_octet_for_octet() -> None:
-    unsigned = esep.assemble(association(), PsmoList((Enable(ICCID, rollback=True),)), 1, TRANSACTION)
-    assert unsigned == UnsignedPackage(PACKAGE, PACKAGE + bytes.fromhex("840101"))
-    assert ecdsa.verify(public(EIM_KEY), unsigned.tbs, EIM_SIGNATURE)
-    sealed = esep.seal(unsigned, EIM_SIGNATURE)
+    contents = esep.contents(PsmoList((Enable(ICCID, rollback=True),)))
+    pen = Pen(EIM_SIGNATURE)
+    (sealed,) = esep.seal_each(EIM_ID, [(EID, 1, TRANSACTION, 1, contents)], pen.sign)
+    assert pen.signed == [PACKAGE + bytes.fromhex("840101")]
+    assert ecdsa.verify(public(EIM_KEY), pen.signed[0], EIM_SIGNATURE)
     assert sealed == bytes.fromhex("BF51818F") + PACKAGE + b"\x5f\x37\x40" + EIM_SIGNATURE
     assert sgp32.decode(EuiccPackageRequest, sealed).signed == PACKAGE
 
@@ -77,21 +86,26 @@ def test_a_package_is_the_worked_example_octet_for_octet() -> None:
     ("token", "behind"), [(None, "840100"), (0, "840100"), (128, "84020080"), (70_000, "8403011170")]
 )
 def test_the_token_is_always_signed_and_never_sent(token: int | None, behind: str) -> None:
-    unsigned = esep.assemble(association(token), PsmoList((ListProfileInfo(),)), 128, None)
-    assert unsigned.tbs == unsigned.signed + bytes.fromhex(behind)
-    assert bytes.fromhex("81020080") in unsigned.signed
-    assert unsigned.signed in esep.seal(unsigned, bytes(64))
+    pen = Pen(bytes(64))
+    (sealed,) = esep.seal_each(
+        EIM_ID, [(EID, 128, None, token, esep.contents(PsmoList((ListProfileInfo(),))))], pen.sign
+    )
+    signed = sgp32.decode(EuiccPackageRequest, sealed).signed
+    assert pen.signed == [signed + bytes.fromhex(behind)]
+    assert bytes.fromhex("81020080") in signed
 
 
 def test_a_package_of_nothing_is_refused() -> None:
-    with pytest.raises(EmptyPackage, match="89049032123451234512345678901235"):
-        esep.assemble(association(), PsmoList(()), 1, None)
+    with pytest.raises(EmptyPackage, match="no operation"):
+        esep.contents(PsmoList(()))
 
 
 @pytest.mark.parametrize("size", [0, 63, 65, 70])
 def test_only_a_raw_signature_seals(size: int) -> None:
     with pytest.raises(ValueError, match="64"):
-        esep.seal(UnsignedPackage(PACKAGE, PACKAGE), bytes(size))
+        esep.seal_each(
+            EIM_ID, [(EID, 1, None, None, esep.contents(PsmoList((ListProfileInfo(),))))], Pen(bytes(size)).sign
+        )
 
 
 @pytest.mark.parametrize(

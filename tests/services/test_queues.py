@@ -11,7 +11,9 @@ import pytest
 from eim.domain.ids import DEFAULT_TENANT, Bucket, Eid, IdentityId, TenantId, bucket_of
 from eim.errors import KeyUnusable
 from eim.keys.files import Signer, generate
+from eim.protocol import esep
 from eim.protocol.ecdsa import Curve
+from eim.protocol.esep import Unsealed
 from eim.services.asking import Asking
 from eim.services.lanes import Lane, LaneRules, in_turns
 from eim.services.leasing import Leasing
@@ -72,6 +74,9 @@ class Picky:
         if any(bytes(eid) in tbs for eid in self._ring.refused):
             raise ValueError("this card can't be signed for")
         return self._signer.sign(tbs)
+
+    def seal(self, eim_id: str, packages: Sequence[Unsealed]) -> list[bytes]:
+        return esep.seal_each(eim_id, packages, self.sign)
 
 
 class Queue:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from eim.domain.ids import Bucket, Eid, Iccid, IdentityId, TenantId
+from eim.domain.ids import Iccid
 
 
 class Speaks(StrEnum):
@@ -55,16 +55,3 @@ class Eim(msgspec.Struct, frozen=True):
 
     eim_id: str
     id_type: int | None = None  # 1 OID, 2 FQDN, 3 proprietary; None: the card did not say
-
-
-class Association(msgspec.Struct, frozen=True):
-    """What signing for one eUICC needs, read under its row's lock."""
-
-    bucket: Bucket
-    eid: Eid
-    tenant: TenantId
-    identity: IdentityId
-    eim_id: str
-    token: int | None  # None: no association token configured, signed as zero
-    counter: int  # the last one allocated
-    speaks: Speaks

@@ -1,6 +1,5 @@
 """Signing keys as PEM files, one a name, in a folder that only the worker's user may read."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +16,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from eim._fast import ecdsa
+from eim._fast import ecdsa, package
 from eim.errors import KeyUnusable
 from eim.keys.disk import exists, make_private_folder, read, write_new
-from eim.protocol.ecdsa import SIGNATURE_SIZE, Curve, raw_signature
+from eim.protocol import esep
+from eim.protocol.ecdsa import Curve, raw_signature
+from eim.protocol.esep import Unsealed
 from eim.protocol.published_keys import Mode, is_published_test_key
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -48,13 +49,14 @@ class Signer:
             raise KeyUnusable(f"the key {self.name} made a signature that is none")
         return raw
 
-    def sign_many(self, messages: Sequence[bytes]) -> list[bytes]:
-        """`sign` for each, in order; without the GIL where a libcrypto was found."""
+    def seal(self, eim_id: str, packages: Sequence[Unsealed]) -> list[bytes]:
+        """The complete BF51 TLVs in their order; without the GIL where a libcrypto was found."""
         if self._native is None:
-            return [self.sign(message) for message in messages]
-        digests = b"".join([hashlib.sha256(message).digest() for message in messages])
-        signatures = ecdsa.sign_batch(self._native, digests)
-        return [signatures[at : at + SIGNATURE_SIZE] for at in range(0, len(signatures), SIGNATURE_SIZE)]
+            return esep.seal_each(eim_id, packages, self.sign)
+        try:
+            return package.seal_batch(self._native, eim_id.encode(), packages)
+        except RuntimeError as error:
+            raise KeyUnusable(f"the key {self.name} can't sign: {error}") from error
 
 
 class KeyStore:

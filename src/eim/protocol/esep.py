@@ -1,29 +1,27 @@
 """ESep: the packages an eIM signs for one eUICC, and the results it signs back. Pure (SGP.32 section 2.11)."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeAlias
 
 import msgspec
 
-from eim.asn1 import der, sgp32
+from eim._fast import package as native
+from eim.asn1 import sgp32
 from eim.asn1.kinds import Octets
 from eim.asn1.schema import Tagged
-from eim.asn1.sgp32 import EcoList, ErrorSigned, EuiccPackageSigned, IpaEuiccDataRequest, PsmoList, ResultSigned
-from eim.domain.euicc import Association, SignatureCoding, SignatureForm, Speaks
-from eim.domain.ids import format_eid
+from eim.asn1.sgp32 import EcoList, ErrorSigned, IpaEuiccDataRequest, PsmoList, ResultSigned
+from eim.domain.euicc import SignatureCoding, SignatureForm, Speaks
+from eim.domain.ids import Eid, TransactionId
 from eim.errors import EmptyPackage
 from eim.protocol import ecdsa
 from eim.protocol.ecdsa import PublicKey
 
 SIGNATURE_SIZE: Final = 64  # r || s, 32 octets each
-_PACKAGE: Final = 0xBF51
 
-
-class UnsignedPackage(msgspec.Struct, frozen=True):
-    """A package waiting for the eIM's signature."""
-
-    signed: bytes  # DER EuiccPackageSigned, byte for byte as it will travel
-    tbs: bytes  # `signed`, then the associationToken object (tag 84)
+# One package before it is signed: for whom, the counter (above every value that this eUICC has accepted, which answers
+# any other with replayError), the eimTransactionId under which the result comes back, the association token (None:
+# none configured, signed as zero), and what `contents` gave.
+Unsealed: TypeAlias = tuple[Eid, int, TransactionId | None, int | None, bytes]
 
 
 class SearchCriteria(msgspec.Struct, frozen=True):
@@ -59,27 +57,16 @@ _SIGNATURE: Final = Tagged(0x5F37, Octets(SIGNATURE_SIZE, SIGNATURE_SIZE))
 _ANYTHING: Final = SearchCriteria()
 
 
-def assemble(
-    association: Association, package: PsmoList | EcoList, counter: int, transaction: bytes | None
-) -> UnsignedPackage:
-    """Encode `package` for one eUICC, ready to be signed.
-
-    counter      above every value this eUICC has accepted; it answers any other with replayError
-    transaction  the eimTransactionId, 1..16 octets; the result comes back under this name
-
-    Raises EmptyPackage when there is nothing to do. SGP.32 section 2.11.1.1.
-    """
+def contents(package: PsmoList | EcoList) -> bytes:
+    """What a package asks for, as it travels: many packages may share it. Raises EmptyPackage when that is nothing."""
     if not package.items:
-        raise EmptyPackage(f"the package for EID {format_eid(association.eid)} has no operation: add one")
-    signed = sgp32.encode(EuiccPackageSigned(association.eim_id, association.eid, counter, transaction, package))
-    return UnsignedPackage(signed, signed + sgp32.encode_association_token(association.token))
+        raise EmptyPackage("the package has no operation: add one")
+    return sgp32.encode(package)
 
 
-def seal(unsigned: UnsignedPackage, signature: bytes) -> bytes:
-    """The complete BF51 TLV. `signature` is r || s, 64 octets; ValueError for another size."""
-    if len(signature) != SIGNATURE_SIZE:
-        raise ValueError(f"a signature has {SIGNATURE_SIZE} octets, r || s, not {len(signature)}")
-    return der.wrap(_PACKAGE, unsigned.signed + _SIGNATURE.write(signature))
+def seal_each(eim_id: str, packages: Iterable[Unsealed], sign: Callable[[bytes], bytes]) -> list[bytes]:
+    """The complete BF51 TLVs in their order, each signed by `sign`: r || s of 64 octets. SGP.32 section 2.11.1.1."""
+    return native.seal_each(sign, eim_id.encode(), packages)
 
 
 def data_request(

@@ -1,6 +1,6 @@
 """What services need from the outside, fulfilled by adapters and joined in `app`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -8,6 +8,7 @@ import msgspec
 
 from eim.domain.smdp import Smdp
 from eim.domain.webhook import Target
+from eim.protocol.esep import Unsealed
 
 Clock = Callable[[], datetime]  # aware, UTC
 
@@ -17,6 +18,10 @@ class Signer(Protocol):
 
     def sign(self, tbs: bytes) -> bytes:
         """ECDSA over SHA-256 of `tbs`, as r || s of 64 octets. Raises KeyUnusable."""
+        ...
+
+    def seal(self, eim_id: str, packages: Sequence[Unsealed]) -> list[bytes]:
+        """The complete BF51 TLVs in their order, each signed. Raises KeyUnusable."""
         ...
 
 

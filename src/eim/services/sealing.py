@@ -1,40 +1,34 @@
 """Seal ahead: packages are assembled, signed and stored before the device calls (design 3.1, 3.4)."""
 
 import asyncio
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
-from eim.asn1.sgp32 import EcoList, EimConfigurationData, PsmoList, SpkiChoice, UpdateEim
 from eim.domain.counter import CEILING, LAST
-from eim.domain.euicc import Association, Speaks
+from eim.domain.euicc import Speaks
 from eim.domain.event import Happening
-from eim.domain.ids import Bucket, Eid, TransactionId, format_eid, transaction_of
-from eim.domain.inventory import naming_tags
+from eim.domain.ids import Bucket, Eid, format_eid
 from eim.domain.operation import SIGNED, Kind, Priority, State
-from eim.domain.step import DataRequest, check_package, refuse_unspoken
-from eim.errors import Conflict, EimError, KeyUnusable, NotInVersion, Unworkable
-from eim.protocol import esep, steps
+from eim.domain.step import Step, check_package, refuse_unspoken
+from eim.errors import KeyUnusable, NotInVersion, Unworkable
 from eim.services import associating
 from eim.services.associating import RenewalRule
 from eim.services.holding import Hold
-from eim.services.ports import Keys, Signer
+from eim.services.making import BY_CONTENT, Job, make, unworkable
+from eim.services.ports import Keys
 from eim.store import Db, associations, audit, events, mailbox, packages, work
 from eim.store.associations import Allocated, Wanted
 from eim.store.connect import Pool, transaction
-from eim.store.packages import Sealed
-from eim.store.work import Open
+from eim.store.work import Front, Open, Rows
 
 _NOT_IN_VERSION: Final = "notInVersion"  # the reason of what the version of a card doesn't have
 _AUTOMATIC: Final = RenewalRule(automatic=True)
-_BY_CONTENT: Final = (EimError, ValueError, TypeError, LookupError, ArithmeticError)  # what a bad row may cause
 _FAULTS: Final = 5  # times in a row that an operation can't be sealed before it is parked
 _LATER_S: Final = 10.0  # seconds until the second try, twice as many until the third
-_RANDOM_OCTETS: Final = 14  # of an eimTransactionId; the first two of its 16 are the bucket
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -76,12 +70,19 @@ def plan(bucket: Bucket, eid: Eid, operations: Sequence[Open], ahead: int) -> Pl
 
 def _is_unspoken(operation: Open) -> bool:
     try:
-        check_package(operation.steps)
-        refuse_unspoken(operation.steps, operation.speaks)
+        return _lacks(operation.speaks, operation.steps)
+    except BY_CONTENT as error:
+        raise unworkable(operation, error) from error
+
+
+@lru_cache(maxsize=1024)  # of immutable values: most of a campaign asks the same
+def _lacks(speaks: Speaks | None, steps: tuple[Step, ...]) -> bool:
+    """Whether the version that a card speaks lacks one of the steps."""
+    check_package(steps)
+    try:
+        refuse_unspoken(steps, speaks)
     except NotInVersion:
         return True
-    except _BY_CONTENT as error:
-        raise _unworkable(operation, error) from error
     return False
 
 
@@ -90,11 +91,6 @@ def _on_trial(operations: Sequence[Open]) -> tuple[Open, ...]:
     if any(o.state is not State.ACCEPTED for o in operations):
         return ()
     return tuple(o for o in operations if o.priority == Priority.RECOVERY)[:1]
-
-
-def _unworkable(operation: Open, error: Exception) -> Unworkable:
-    why = str(error) if isinstance(error, EimError) else type(error).__name__
-    return Unworkable(why, (operation.bucket, operation.id))
 
 
 class Sealer:
@@ -117,7 +113,8 @@ class Sealer:
         """
         async with transaction(self._pool) as db:
             await hold(db, [bucket for bucket, _ in eids])
-            plans = await self._plans(db, eids)
+            seen = await work.look(db, eids)
+            plans = self._plans(seen)
             overtaken = [p for p in plans if p.overtaken]
             for each in overtaken:
                 await _take_back(db, each)
@@ -130,12 +127,22 @@ class Sealer:
             plans = [p if (p.bucket, p.eid) in allocated else _first(p) for p in plans]
             short = [p for p in plans if (p.bucket, p.eid) not in allocated]
             allocated |= await self._allocate(db, short) if short else {}
-            made = await self._make(db, plans, allocated)
-            if made:
-                await packages.insert(db, made)
-                await mailbox.raise_heads(db, sorted({(s.bucket, s.eid) for s in made}))
+            ours = await self._hold_good(db, [p for p in plans if (p.bucket, p.eid) in allocated], seen)
+            if ours:
+                await self._write(db, [Job(allocated[p.bucket, p.eid], p.seal) for p in ours])
             renewed = await self._look_after(db, short, allocated)
         return len(overtaken) + len(refused) + len(allocated) + renewed
+
+    async def _write(self, db: Db, jobs: Sequence[Job]) -> None:
+        """Make the packages and store them: each operation that was accepted is sealed."""
+        made = await asyncio.to_thread(make, jobs, self._keys)
+        await work.seal(db, sorted((p.bucket, p.operation) for p in made))
+        await packages.insert(db, made)
+        if heads := [p for p in made if p.is_head]:
+            await mailbox.put_heads(db, heads)
+        behind = {(o.bucket, o.eid) for job in jobs for o in job.operations if o.front is Front.BEHIND}
+        if behind:
+            await mailbox.raise_heads(db, sorted(behind))
 
     async def _look_after(
         self, db: Db, short: Sequence[Plan], allocated: Mapping[tuple[Bucket, Eid], Allocated]
@@ -160,7 +167,8 @@ class Sealer:
     async def first(self, bucket: Bucket, eid: Eid) -> UUID | None:
         """What is sealed next for this eUICC. Raises Unworkable."""
         async with transaction(self._pool) as db:
-            return next((o.id for p in await self._plans(db, [(bucket, eid)]) for o in p.seal), None)
+            plans = self._plans(await work.look(db, [(bucket, eid)]))
+        return next((o.id for p in plans for o in p.seal), None)
 
     async def set_aside(self, error: Unworkable, hold: Hold) -> bool:
         """It can't be sealed: it is tried again later, and after some times in a row it is parked. False: it is not
@@ -183,12 +191,8 @@ class Sealer:
             )
         return True
 
-    async def _plans(self, db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> list[Plan]:
-        opened = await work.open_operations(db, eids)
-        return [
-            plan(bucket, eid, list(operations), self._ahead)
-            for (bucket, eid), operations in groupby(opened, key=lambda o: (o.bucket, o.eid))
-        ]
+    def _plans(self, seen: Mapping[tuple[Bucket, Eid], Rows]) -> list[Plan]:
+        return [plan(bucket, eid, work.opened(rows), self._ahead) for (bucket, eid), rows in seen.items()]
 
     async def _allocate(self, db: Db, plans: Sequence[Plan]) -> dict[tuple[Bucket, Eid], Allocated]:
         wanted = [_wanted(p) for p in plans]
@@ -197,28 +201,20 @@ class Sealer:
             made = [msgspec.structs.replace(a, plain_lists=True) for a in made]
         return {(a.bucket, a.eid): a for a in made}
 
-    async def _make(
-        self, db: Db, plans: Sequence[Plan], allocated: Mapping[tuple[Bucket, Eid], Allocated]
-    ) -> list[Sealed]:
-        # The rows are locked only now: a plan that a result or an order overtook meanwhile waits for the next round.
-        hold_good = {(p.bucket, p.eid): p.seal for p in await self._plans(db, list(allocated))}
-        ours = [
-            p
-            for p in plans
-            if (p.bucket, p.eid) in allocated and hold_good.get((p.bucket, p.eid), ())[: len(p.seal)] == p.seal
-        ]
-        really = await work.seal(db, sorted((o.bucket, o.id) for p in ours for o in p.seal))
-        jobs = [(allocated[p.bucket, p.eid], [o for o in p.seal if o.id in really]) for p in ours]
-        return await asyncio.to_thread(self._sign_all, jobs)
+    async def _hold_good(self, db: Db, plans: Sequence[Plan], seen: Mapping[tuple[Bucket, Eid], Rows]) -> list[Plan]:
+        """Those of `plans` that still stand. The rows are locked only now: one that a result or an order overtook
+        meanwhile waits for the next round."""
+        now = await work.look(db, [(p.bucket, p.eid) for p in plans]) if plans else {}
+        changed = {at: rows for at, rows in now.items() if rows != seen[at]}
+        anew = {(p.bucket, p.eid): p.seal for p in self._plans(changed)}
+        return [p for p in plans if _stands(p, now, anew)]
 
-    def _sign_all(self, jobs: Iterable[tuple[Allocated, Sequence[Open]]]) -> list[Sealed]:
-        signers: dict[str, Signer] = {}
-        made: list[Sealed] = []
-        for allocated, operations in jobs:
-            if allocated.key_name not in signers:
-                signers[allocated.key_name] = self._keys.load(allocated.key_name)
-            made += _sealed(allocated, operations, signers[allocated.key_name])
-        return made
+
+def _stands(
+    plan: Plan, now: Mapping[tuple[Bucket, Eid], Rows], anew: Mapping[tuple[Bucket, Eid], tuple[Open, ...]]
+) -> bool:
+    at = (plan.bucket, plan.eid)
+    return at in now and anew.get(at, plan.seal)[: len(plan.seal)] == plan.seal
 
 
 def _wanted(plan: Plan) -> Wanted:
@@ -229,98 +225,6 @@ def _wanted(plan: Plan) -> Wanted:
 
 def _first(plan: Plan) -> Plan:
     return Plan(plan.bucket, plan.eid, plan.seal[:1])
-
-
-class _Made(msgspec.Struct, frozen=True):
-    """The octets of one package, and what names it to the card and to us."""
-
-    octets: bytes
-    counter: int | None
-    transaction: TransactionId | None
-
-
-def _sealed(allocated: Allocated, operations: Sequence[Open], signer: Signer) -> list[Sealed]:
-    """The packages of one eUICC, numbers and counters rising from what was allocated. Raises Unworkable."""
-    rows: list[Sealed] = []
-    counter = allocated.counter
-    for number, operation in enumerate(operations, allocated.number + 1):
-        signed = operation.kind in SIGNED
-        counter += signed
-        try:
-            made = _package(allocated, operation, counter, signer) if signed else _data_request(allocated, operation)
-        except KeyUnusable:
-            raise  # no operation is to blame
-        except _BY_CONTENT as error:
-            raise _unworkable(operation, error) from error
-        rows.append(_row(allocated, operation, number, made))
-    return rows
-
-
-def _package(allocated: Allocated, operation: Open, counter: int, signer: Signer) -> _Made:
-    association = Association(
-        bucket=allocated.bucket,
-        eid=allocated.eid,
-        tenant=allocated.tenant,
-        identity=allocated.identity,
-        eim_id=allocated.eim_id,
-        token=allocated.association_token,
-        counter=counter,
-        speaks=allocated.speaks or Speaks.V1_2,
-    )
-    named = _draw(allocated.bucket)
-    unsigned = esep.assemble(association, _contents(allocated, operation, counter), counter, named)
-    return _Made(esep.seal(unsigned, signer.sign(unsigned.tbs)), counter, named)
-
-
-def _data_request(allocated: Allocated, operation: Open) -> _Made:
-    """v1.0.1 has no place for a transaction id; a recovery asks such a peer for its stored results in place of
-    notifications, where later versions list both."""
-    named = None if allocated.speaks is Speaks.V1_0_1 else _draw(allocated.bucket)
-    recovers = operation.priority == Priority.RECOVERY
-    (asked,) = (step for step in operation.steps if isinstance(step, DataRequest))
-    return _Made(steps.question(asked, allocated.speaks, named, results_only=recovers), None, named)
-
-
-def _draw(bucket: Bucket) -> TransactionId:
-    return transaction_of(bucket, secrets.token_bytes(_RANDOM_OCTETS))
-
-
-def _contents(allocated: Allocated, operation: Open, counter: int) -> PsmoList | EcoList:
-    if operation.kind is Kind.RENEW:
-        return EcoList((UpdateEim(_next_association(allocated, counter)),))
-    asked = operation.steps if allocated.plain_lists else naming_tags(operation.steps, allocated.speaks)
-    return steps.package_of(asked, allocated.speaks or Speaks.V1_2)
-
-
-def _next_association(allocated: Allocated, counter: int) -> EimConfigurationData:
-    """What changes of our entry on the card: the key, and the counterValue that a new key can't be without."""
-    if allocated.next_public_key is None:
-        raise Conflict(f"{allocated.eim_id} has no key to move this eUICC to: order it again")
-    start = counter if allocated.next_counter is None else allocated.next_counter
-    return EimConfigurationData(
-        eim_id=allocated.eim_id, counter=start, public_key=SpkiChoice(allocated.next_public_key)
-    )
-
-
-def _row(allocated: Allocated, operation: Open, number: int, made: _Made) -> Sealed:
-    return Sealed(
-        bucket=allocated.bucket,
-        eid=allocated.eid,
-        tenant=allocated.tenant,
-        number=number,
-        operation=operation.id,
-        identity=allocated.identity,
-        counter=made.counter,
-        transaction=made.transaction,
-        token=allocated.association_token,
-        speaks=allocated.speaks or Speaks.V1_2,
-        octets=made.octets,
-        gate=operation.gate,
-        not_before=operation.not_before,
-        closes_at=operation.closes_at,
-        key_number=allocated.key_number,
-        association=allocated.association,
-    )
 
 
 async def _take_back(db: Db, overtaken: Plan) -> None:

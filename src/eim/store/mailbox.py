@@ -8,7 +8,9 @@ import msgspec
 
 from eim.domain import denial
 from eim.domain.ids import Bucket, Eid
+from eim.errors import Contended
 from eim.store import Db
+from eim.store.packages import Sealed
 
 # `due`: work exists that a worker can seal now, so a poll waits for it a moment instead of hearing "nothing".
 # `stuck`: the head was never handed out and may not go out now, and something sealed behind it may.
@@ -122,7 +124,17 @@ _RESOLVE: Final = """
     SELECT move_up($1, $2) FROM (SELECT count(*) FROM ended) AS done
 """
 
-# Heads for the eUICCs that have none: the lowest waiting number moves up. Worker role only.
+# Heads for eUICCs that have none and for whom nothing waits. Worker role only, as the next.
+_PUT: Final = """
+    UPDATE mailbox m
+       SET number = u.number, operation = u.operation, counter = u.counter, sealed = u.sealed, gate = u.gate,
+           not_before = u.not_before, closes_at = u.closes_at, handed_at = NULL, deliveries = 0
+      FROM unnest($1::smallint[], $2::bytea[], $3::bigint[], $4::uuid[], $5::integer[], $6::bytea[], $7::integer[],
+                  $8::timestamptz[], $9::timestamptz[])
+        AS u (bucket, eid, number, operation, counter, sealed, gate, not_before, closes_at)
+     WHERE m.bucket = u.bucket AND m.eid = u.eid AND m.sealed IS NULL
+"""
+# Heads for the eUICCs that have none: the lowest waiting number moves up.
 _RAISE: Final = """
     WITH next AS (
         SELECT DISTINCT ON (p.bucket, p.eid) p.bucket, p.eid, p.number, p.operation, p.counter, p.sealed, p.gate,
@@ -211,6 +223,24 @@ async def take_back_seals(db: Db, bucket: Bucket, eid: Eid) -> None:
 async def resolve_head(db: Db, bucket: Bucket, eid: Eid) -> None:
     """The head is answered: it ends, and the next waiting package moves up in the same transaction."""
     await db.execute(_RESOLVE, bucket, eid)
+
+
+async def put_heads(db: Db, heads: Sequence[Sealed]) -> None:
+    """Put these packages, in the order of their eUICCs, into free mailboxes. Raises Contended when one is not free."""
+    done = await db.execute(
+        _PUT,
+        [h.bucket for h in heads],
+        [h.eid for h in heads],
+        [h.number for h in heads],
+        [h.operation for h in heads],
+        [h.counter for h in heads],
+        [h.octets for h in heads],
+        [h.gate for h in heads],
+        [h.not_before for h in heads],
+        [h.closes_at for h in heads],
+    )
+    if done != f"UPDATE {len(heads)}":
+        raise Contended("a mailbox filled while a package was sealed for it: look again")
 
 
 async def raise_heads(db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
@@ -15,17 +16,17 @@ from eim.store.work import Asked
 
 _INSERT: Final = """
     INSERT INTO packages (bucket, eid, number, operation, identity, counter, transaction, token, speaks, sealed, gate,
-                          not_before, key_number, association, closes_at)
+                          not_before, key_number, association, closes_at, state)
     SELECT * FROM unnest($1::smallint[], $2::bytea[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[],
                          $7::bytea[], $8::bigint[], $9::text[], $10::bytea[], $11::integer[], $12::timestamptz[],
-                         $13::smallint[], $14::smallint[], $15::timestamptz[])
+                         $13::smallint[], $14::smallint[], $15::timestamptz[], $16::text[])
 """
 _AUDIT: Final = """
     INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
     SELECT u.bucket, gen_random_uuid(), u.tenant, 'worker', 'package.sealed', u.operation::text,
-           jsonb_build_object('number', u.number, 'counter', u.counter, 'sha256', encode(sha256(u.sealed), 'hex'))
+           jsonb_build_object('number', u.number, 'counter', u.counter, 'sha256', encode(u.digest, 'hex'))
       FROM unnest($1::smallint[], $2::smallint[], $3::uuid[], $4::bigint[], $5::integer[], $6::bytea[])
-        AS u (bucket, tenant, operation, number, counter, sealed)
+        AS u (bucket, tenant, operation, number, counter, digest)
 """
 # A result needs the package and the operation that it carried: one round trip for both.
 _BY_TRANSACTION: Final = """
@@ -81,6 +82,7 @@ class Sealed(msgspec.Struct, frozen=True):
     key_number: int = 0  # of the identity: the key that signed it
     association: int = 0  # whose count the counter belongs to
     closes_at: datetime | None = None
+    is_head: bool = False  # of its mailbox, which is free
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -117,6 +119,7 @@ async def insert(db: Db, sealed: Sequence[Sealed]) -> None:
         [s.key_number for s in sealed],
         [s.association for s in sealed],
         [s.closes_at for s in sealed],
+        ["head" if s.is_head else "waiting" for s in sealed],
     )
     await db.execute(
         _AUDIT,
@@ -125,7 +128,7 @@ async def insert(db: Db, sealed: Sequence[Sealed]) -> None:
         [s.operation for s in sealed],
         [s.number for s in sealed],
         [s.counter for s in sealed],
-        [s.octets for s in sealed],
+        [sha256(s.octets).digest() for s in sealed],
     )
 
 

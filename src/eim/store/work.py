@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from enum import StrEnum
+from itertools import groupby
+from operator import itemgetter
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -13,7 +16,7 @@ from eim.domain.ids import Bucket, Eid, Iccid
 from eim.domain.opening import Window
 from eim.domain.operation import Kind, State
 from eim.domain.step import Details, Step, steps_of
-from eim.errors import Unworkable
+from eim.errors import Contended, Unworkable
 from eim.store import Db, dependents
 
 _OPEN: Final = """
@@ -25,7 +28,11 @@ _OPEN: Final = """
                       AND r.state = 'in_doubt') AS on_trial,
            o.not_before <= now() AND g.open AND (o.closes_at IS NULL OR o.closes_at > now())
                AND NOT (m.operation = o.id AND m.handed_at IS NULL AND coalesce(m.counter <= m.highest_handed, false))
-               AS eligible
+               AS eligible,
+           CASE WHEN m.sealed IS NOT NULL THEN 'taken'
+                WHEN EXISTS (SELECT 1 FROM packages w
+                              WHERE w.bucket = o.bucket AND w.eid = o.eid AND w.state = 'waiting') THEN 'behind'
+                ELSE 'free' END AS front
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN operations o ON o.bucket = u.bucket AND o.eid = u.eid
       JOIN gates g ON g.id = o.gate
@@ -44,7 +51,6 @@ _SEAL: Final = """
     UPDATE operations o SET state = 'sealed'
       FROM unnest($1::smallint[], $2::uuid[]) AS u (bucket, id)
      WHERE o.bucket = u.bucket AND o.id = u.id AND o.state = 'accepted'
- RETURNING o.id
 """
 _READ: Final = """
     SELECT id, kind, iccid, rollback, details, state, doubt, outcome, order_id, attempts, retries FROM operations
@@ -181,6 +187,18 @@ _CLEAR: Final = """
 """
 
 
+Rows: TypeAlias = list[Record]  # of one eUICC
+_AT: Final = itemgetter("bucket", "eid")
+
+
+class Front(StrEnum):
+    """What is in front of a package that is sealed now."""
+
+    TAKEN = "taken"  # a head
+    BEHIND = "behind"  # no head, and packages that wait all the same: the first of them is to become one
+    FREE = "free"  # nothing: it is the head
+
+
 class Open(msgspec.Struct, frozen=True):
     """An operation that is not ended, in the order in which its eUICC gets it."""
 
@@ -201,6 +219,7 @@ class Open(msgspec.Struct, frozen=True):
     introduced: bool  # signed packages may be made for it
     on_trial: bool  # it is not known which of two keys its card obeys
     eligible: bool = True  # it may go out now: its time has come, gate and window are open
+    front: Front = Front.TAKEN
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -270,10 +289,17 @@ class Closed(msgspec.Struct, frozen=True):
     time_zone: str | None
 
 
-async def open_operations(db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> list[Open]:
-    """All that is open for these eUICCs and due, each in (priority, ordinal) order. Raises Unworkable for a row that
-    makes no sense to this release."""
+async def look(db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> dict[tuple[Bucket, Eid], Rows]:
+    """All that is open for these eUICCs and due, each in (priority, ordinal) order, as the rows say it.
+
+    Two looks in one transaction that found the same are equal.
+    """
     rows = await db.fetch(_OPEN, [bucket for bucket, _ in eids], [eid for _, eid in eids])
+    return {at: list(found) for at, found in groupby(rows, key=_AT)}
+
+
+def opened(rows: Rows) -> list[Open]:
+    """What `look` found for one eUICC. Raises Unworkable for a row that makes no sense to this release."""
     return [_open(row) for row in rows]
 
 
@@ -284,10 +310,11 @@ def _open(row: Record) -> Open:
         raise Unworkable(f"this release can't read it: {error}", (row["bucket"], row["id"])) from error
 
 
-async def seal(db: Db, operations: Sequence[tuple[Bucket, UUID]]) -> set[UUID]:
-    """Move accepted operations to sealed; the ids that really were accepted."""
-    rows = await db.fetch(_SEAL, [bucket for bucket, _ in operations], [operation for _, operation in operations])
-    return {row["id"] for row in rows}
+async def seal(db: Db, operations: Sequence[tuple[Bucket, UUID]]) -> None:
+    """Move accepted operations to sealed. Raises Contended when one of them is not accepted."""
+    done = await db.execute(_SEAL, [bucket for bucket, _ in operations], [operation for _, operation in operations])
+    if done != f"UPDATE {len(operations)}":
+        raise Contended("an operation changed while it was sealed: look again")
 
 
 async def read(db: Db, bucket: Bucket, operation: UUID) -> Asked | None:
