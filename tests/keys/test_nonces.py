@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from eim.asn1.sgp32 import ListProfileInfo, PsmoList
+from eim.domain.ids import Eid
 from eim.keys import files
 from eim.keys.files import KeyStore, Signer
 from eim.protocol.ecdsa import Curve
+from eim.protocol.esep import contents
 from eim.protocol.published_keys import Mode
 
-SAME = b"one message, so that nothing but the nonce makes a signature another one"
+# One package, so that nothing but the nonce makes a signature another one.
+SAME = (Eid(bytes(16)), 1, None, None, contents(PsmoList((ListProfileInfo(),))))
 AT_ONCE = 1000
 
 
@@ -22,7 +26,7 @@ def signer_in(folder: Path, curve: Curve = Curve.P256) -> Signer:
 
 def nonces(signer: Signer, many: int) -> list[bytes]:
     """The r of so many signatures."""
-    return [made[:32] for _ in range(many // AT_ONCE) for made in signer.sign_many([SAME] * AT_ONCE)]
+    return [made[-64:-32] for _ in range(many // AT_ONCE) for made in signer.seal("eim.example.com", [SAME] * AT_ONCE)]
 
 
 @pytest.mark.parametrize("many", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])

@@ -84,7 +84,7 @@ def test_what_another_eim_signed_is_what_we_would_sign_for_the_same_steps(number
     check_package(asked)
     assert [kind_of((step,)).value for step in asked] == OPERATIONS[number][0]
     named = request.package
-    transaction = named.transaction_id and TransactionId(named.transaction_id)
+    transaction = None if named.transaction_id is None else TransactionId(named.transaction_id)
     unsealed = Eid(named.eid), named.counter, transaction, 1, esep.contents(steps.package_of(asked, OLD))
     signed: list[bytes] = []
 

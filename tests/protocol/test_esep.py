@@ -22,7 +22,7 @@ from eim.asn1.sgp32 import (
     ResultSigned,
 )
 from eim.domain.euicc import SignatureCoding, SignatureForm, Speaks
-from eim.domain.ids import Eid
+from eim.domain.ids import Eid, TransactionId
 from eim.errors import EmptyPackage
 from eim.protocol import ecdsa, esep
 from eim.protocol.ecdsa import PublicKey
@@ -75,7 +75,7 @@ class Pen:
 def test_a_package_is_the_worked_example_octet_for_octet() -> None:
     contents = esep.contents(PsmoList((Enable(ICCID, rollback=True),)))
     pen = Pen(EIM_SIGNATURE)
-    (sealed,) = esep.seal_each(EIM_ID, [(EID, 1, TRANSACTION, 1, contents)], pen.sign)
+    (sealed,) = esep.seal_each(EIM_ID, [(EID, 1, TransactionId(TRANSACTION), 1, contents)], pen.sign)
     assert pen.signed == [PACKAGE + bytes.fromhex("840101")]
     assert ecdsa.verify(public(EIM_KEY), pen.signed[0], EIM_SIGNATURE)
     assert sealed == bytes.fromhex("BF51818F") + PACKAGE + b"\x5f\x37\x40" + EIM_SIGNATURE

@@ -239,7 +239,7 @@ async def put_heads(db: Db, heads: Sequence[Sealed]) -> None:
         [h.not_before for h in heads],
         [h.closes_at for h in heads],
     )
-    if done != f"UPDATE {len(heads)}":
+    if int(done.rpartition(" ")[2]) != len(heads):
         raise Contended("a mailbox filled while a package was sealed for it: look again")
 
 

@@ -19,6 +19,7 @@ from eim.domain.step import Details, Step, steps_of
 from eim.errors import Contended, Unworkable
 from eim.store import Db, dependents
 
+# Two partial indexes hold what is open, one of what waits and one of the rest: an eUICC's history is not looked at.
 _OPEN: Final = """
     SELECT o.bucket, o.eid, o.id, o.kind, o.iccid, o.rollback, o.details, o.priority, o.ordinal, o.gate, o.not_before,
            o.closes_at, o.state, e.speaks,
@@ -34,17 +35,23 @@ _OPEN: Final = """
                               WHERE w.bucket = o.bucket AND w.eid = o.eid AND w.state = 'waiting') THEN 'behind'
                 ELSE 'free' END AS front
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
-      JOIN operations o ON o.bucket = u.bucket AND o.eid = u.eid
+      JOIN euiccs e ON e.bucket = u.bucket AND e.eid = u.eid
+      JOIN mailbox m ON m.bucket = u.bucket AND m.eid = u.eid
+     CROSS JOIN LATERAL (
+        SELECT a.* FROM operations a
+         WHERE a.bucket = u.bucket AND a.eid = u.eid AND a.state = 'accepted' AND a.not_before <= now()
+           AND a.held IS NULL AND (a.closes_at IS NULL OR a.closes_at > now())
+         UNION ALL
+        SELECT s.* FROM operations s
+         WHERE s.bucket = u.bucket AND s.eid = u.eid AND s.state IN ('sealed', 'out', 'in_doubt')
+     ) AS o
       JOIN gates g ON g.id = o.gate
-      JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
-      JOIN mailbox m ON m.bucket = o.bucket AND m.eid = o.eid
-     WHERE o.state IN ('accepted', 'sealed', 'out')
+     WHERE NOT m.barred AND e.orphaned_at IS NULL AND o.state <> 'in_doubt'
        AND (o.state <> 'accepted'
-            OR o.not_before <= now() AND o.held IS NULL AND g.open AND (o.closes_at IS NULL OR o.closes_at > now())
+            OR g.open
                AND NOT EXISTS (SELECT 1 FROM operations b
                                 WHERE b.bucket = o.bucket AND b.eid = o.eid AND b.state = 'accepted' AND b.attempts > 0
                                   AND b.not_before > now() AND (b.priority, b.ordinal) < (o.priority, o.ordinal)))
-       AND NOT m.barred AND e.orphaned_at IS NULL
      ORDER BY o.bucket, o.eid, o.priority, o.ordinal
 """
 _SEAL: Final = """
@@ -313,7 +320,7 @@ def _open(row: Record) -> Open:
 async def seal(db: Db, operations: Sequence[tuple[Bucket, UUID]]) -> None:
     """Move accepted operations to sealed. Raises Contended when one of them is not accepted."""
     done = await db.execute(_SEAL, [bucket for bucket, _ in operations], [operation for _, operation in operations])
-    if done != f"UPDATE {len(operations)}":
+    if int(done.rpartition(" ")[2]) != len(operations):
         raise Contended("an operation changed while it was sealed: look again")
 
 
