@@ -20,7 +20,7 @@ from eim.store.connect import Pool
 _STATEMENTS: Final = frozenset({"execute", "executemany", "fetch", "fetchrow", "fetchval", "copy_records_to_table"})
 _WAITING: Final = "SELECT pid FROM pg_locks WHERE NOT granted AND pid = ANY($1::integer[])"
 _PATIENCE: Final = 0.002  # seconds until it is asked whether an actor waits for a lock
-_STUCK: Final = 20.0  # seconds after which nobody moves any more: a fault of the test itself
+_STUCK: Final = 120.0  # seconds after which nobody moves any more: a fault of the test itself
 
 _actor: ContextVar["Actor | None"] = ContextVar("_actor", default=None)
 
