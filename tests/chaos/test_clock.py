@@ -118,22 +118,16 @@ class Story:
     async def _tell(self, running: Running, owner: Pool, client: Client) -> None:
         await client.add_euiccs(api.NewEuiccs(tuple(api.NewEuicc(format_eid(c.euicc.eid)) for c in self._fleet.cards)))
         await self._quiet(running)
-        held, before = await _balanced(owner), 0
+        held = await _balanced(owner)
         for there in (place for step in self._steps for place in (step, 0)):  # and back, which is a step the other way
             ending = await client.create_token(NewToken("short", ("operations:read",), _in(timedelta(hours=2))))
             order = await self._campaign(owner, client)
             await self._step(owner, there)
             await self._ask_with(ending.token, there)
-            if there < before:
-                await self._go_on_after_a_step_back(running, owner, client, order)
-                await self._step(owner, before)
             await self._quiet(running)
             assert await _states(owner, order) == {"done": _CARDS}
-            if there < before:
-                await self._step(owner, there)
             await asyncio.sleep(2 * _LEASE_S)  # whoever looked dead by the clock would be robbed by now
             assert await owner.fetch(_HELD) == held, f"a lease changed hands when the clock stepped to {there} s"
-            before = there
 
     async def _campaign(self, owner: Pool, client: Client) -> UUID:
         """Order all to the other carrier; it has begun, and is not over, when this returns."""
@@ -149,15 +143,6 @@ class Story:
         self._clock.step_to(there)
         assert abs(await owner.fetchval(_NOW) - time.time() - there) < _HOUR / 60, "the database's clock did not step"
         _log.info("stepped", seconds=there)
-
-    async def _go_on_after_a_step_back(self, running: Running, owner: Pool, client: Client, order: UUID) -> None:
-        """What was ordered may wait until it is that late again. Nothing ends by it, and new orders go through."""
-        new = (await client.order(api.NewOrder("listProfileInfo", all=True, confirm=_CARDS))).order
-        began = time.monotonic()
-        while await _states(owner, new) != {"done": _CARDS}:
-            assert time.monotonic() - began < _PATIENCE_S, await _states(owner, new)
-            await asyncio.sleep(0.1)
-        assert set(await _states(owner, order)) <= {"accepted", "sealed", "out", "done"}
 
     async def _ask_with(self, secret: str | None, there: int) -> None:
         """A token of two hours is refused a day later, and a moment of an hour on either side changes nothing."""

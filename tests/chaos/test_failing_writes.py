@@ -112,6 +112,7 @@ _ELSEWHERE: Final = frozenset(  # rights that nobody uses on these ways
         *("worker INSERT webhook_waits", "worker UPDATE webhook_waits"),
         *("worker INSERT events", "worker INSERT requests", "worker UPDATE results"),  # what is late, or past its time
         *("worker INSERT profiles", "worker UPDATE profiles"),
+        "worker UPDATE requests",  # tests/services/test_clock.py
     )
 )
 

@@ -14,6 +14,7 @@ from eim import instruments
 from eim.domain.ids import Bucket, Eid, IdentityId, format_eid
 from eim.errors import Contended, EimError, KeyUnusable, LeaseLost, Unavailable, Unworkable
 from eim.services.asking import Asking
+from eim.services.clock import Watch
 from eim.services.handing import Handing
 from eim.services.lanes import Lane, LaneRules
 from eim.services.leasing import Leasing
@@ -30,6 +31,7 @@ _AFTER_FAULT: Final = 60.0  # seconds that an eUICC which can't be sealed is lef
 _COALESCE: Final = 0.02  # seconds between two rounds that hints wake: many hints are one round
 _SLOWER: Final = 16  # times that a signature on brainpoolP256r1 costs more, about: its batches are that much smaller
 _CHORES: Final = "chores"
+_CLOCK: Final = "clock"
 _SLOW_AGAIN: Final = 5.0  # seconds between looks for a first identity on brainpoolP256r1
 
 # What one operation or request may cause, and what must not hold up the others.
@@ -55,12 +57,15 @@ class Worker:
         self._sealer = sealer
         self._asking = asking
         self._handing = Handing(pool)
+        self._watch = Watch(pool, leasing)
         self._rules = rules
         few = max(rules.batch // _SLOWER, 1)
         self._fast = Lane(LaneRules("P-256", slow=False, batch=rules.batch, ahead=rules.ahead))
         self._slow = Lane(LaneRules("brainpoolP256r1", slow=True, batch=few, ahead=rules.ahead))
         self._any_slow, self._slow_asked = False, -_SLOW_AGAIN
-        self._alarms = {name: asyncio.Event() for name in (_CHORES, self._fast.rules.name, self._slow.rules.name)}
+        self._alarms = {
+            name: asyncio.Event() for name in (_CHORES, _CLOCK, self._fast.rules.name, self._slow.rules.name)
+        }
 
     async def run(self) -> None:
         """Work until cancelled: the chores and each lane for themselves, so that none waits for another."""
@@ -68,6 +73,7 @@ class Worker:
             group.create_task(self._leasing.run())
             group.create_task(self._listen())
             group.create_task(self._repeat(_CHORES, self._do_chores))
+            group.create_task(self._repeat(_CLOCK, self._watch.look))
             group.create_task(self._repeat(self._fast.rules.name, self._seal_fast))
             group.create_task(self._repeat(self._slow.rules.name, self._seal_slow))
 
