@@ -12,6 +12,8 @@ from eim.store.connect import Pool, acquire, transaction
 
 _EVERY: Final = 2.0  # seconds between two looks
 _SLACK: Final = 1.0  # seconds that it may fall behind between two looks: clocks are slewed, looks take their time
+# Each in a transaction of its own: many rows of two tables at once could wait for whoever locks one card's in turn.
+_IN_TURN: Final = (clock.keep_requests, clock.keep_operations, clock.keep_heads, clock.keep_packages)
 
 _log = structlog.get_logger()
 
@@ -38,10 +40,10 @@ class Watch:
     async def _help(self) -> int:
         helped = 0
         with self._leasing.round() as buckets:
-            for statement in clock.STATEMENTS:
+            for keep in _IN_TURN:
                 async with transaction(self._pool) as db:
                     await self._leasing.hold(db, buckets)
-                    helped += await clock.keep_due(db, buckets, statement)
+                    helped += await keep(db, buckets)
         _log.warning("clock.set_back", due=helped)
         return helped
 

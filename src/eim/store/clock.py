@@ -28,11 +28,27 @@ _WAITING: Final = """
      WHERE p.bucket = ANY ($1::smallint[]) AND p.state IN ('head', 'waiting') AND p.not_before > now()
        AND o.bucket = p.bucket AND o.id = p.operation AND o.not_before <= now()
 """
-# Each in a transaction of its own: many rows of two tables at once could wait for whoever locks one card's in turn.
-STATEMENTS: Final = (_REQUESTS, _OPERATIONS, _HEADS, _WAITING)
 
 
-async def keep_due(db: Db, buckets: Sequence[Bucket], statement: str) -> int:
-    """Run one of STATEMENTS; how many rows it changed."""
-    done: str = await db.execute(statement, list(buckets))
+async def keep_requests(db: Db, buckets: Sequence[Bucket]) -> int:
+    """Requests to workers that were due; how many."""
+    return _many(await db.execute(_REQUESTS, list(buckets)))
+
+
+async def keep_operations(db: Db, buckets: Sequence[Bucket]) -> int:
+    """Operations that were due; how many. Their packages have times of their own."""
+    return _many(await db.execute(_OPERATIONS, list(buckets)))
+
+
+async def keep_heads(db: Db, buckets: Sequence[Bucket]) -> int:
+    """What is out, or goes out next, whose operation is due; how many."""
+    return _many(await db.execute(_HEADS, list(buckets)))
+
+
+async def keep_packages(db: Db, buckets: Sequence[Bucket]) -> int:
+    """The same of what is sealed behind it."""
+    return _many(await db.execute(_WAITING, list(buckets)))
+
+
+def _many(done: str) -> int:
     return int(done.rpartition(" ")[2])
