@@ -13,7 +13,7 @@ import msgspec
 
 from eim.domain.euicc import Speaks
 from eim.domain.ids import Eid
-from eim.domain.operation import Kind
+from eim.domain.operation import Kind, Priority
 from eim.errors import Unavailable
 from eim.protocol.esipa import NO_PACKAGE
 from eim.services.leasing import Leasing
@@ -214,6 +214,12 @@ async def test_a_device_s_way_goes_on_whatever_write_of_it_fails(database: Datab
     for kind, carrier in _ORDERS:
         await failing.whole(lambda kind=kind, carrier=carrier: rig.order(card, kind, carrier))  # type: ignore[misc]
         await _visit(rig, failing, card)
+    await failing.whole(lambda: rig.order(card, Kind.LIST_PROFILES))
+    await failing.resumed(rig.work)
+    await failing.whole(
+        lambda: rig.order(card, Kind.DATA_REQUEST, priority=Priority.URGENT)
+    )  # takes back what is sealed
+    await _visit(rig, failing, card)
     regretted = await failing.whole(lambda: rig.order(card, Kind.DATA_REQUEST))
     await failing.whole(lambda: rig.operations.withdraw(SETUP, regretted))
     await _visit(rig, failing, card, cause=4)
