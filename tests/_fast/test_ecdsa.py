@@ -1,9 +1,11 @@
 """eim._fast.ecdsa against its slow twin and against `cryptography`, which has an OpenSSL of its own."""
 
+import hashlib
 import os
 import subprocess
 import sys
-from typing import Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -93,6 +95,54 @@ def test_lengths_that_do_not_fit_together_are_refused(points: int, digests: int,
 def test_an_empty_batch_has_no_verdicts() -> None:
     assert ecdsa.verify_batch(ecdsa.P256, b"", b"", b"") == b""
     assert ecdsa.sign_batch(signing_key(ecdsa.P256), b"") == b""
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2, 3, 1000])
+@pytest.mark.parametrize("lane", LANES)
+def test_each_of_a_batch_gets_its_own_verdict_in_any_number_of_threads(lane: int, threads: int) -> None:
+    many = 70
+    messages = [os.urandom(at) for at in range(many)]
+    signatures = bytearray(ecdsa.sign_messages(signing_key(lane), messages, threads))
+    for broken in (0, 35, 69):
+        signatures[broken * 64 + 9] ^= 1
+    verdicts = ecdsa.verify_messages(lane, point(lane) * many, messages, bytes(signatures), threads)
+    assert verdicts == bytes(at not in (0, 35, 69) for at in range(many))
+
+
+def test_messages_are_hashed_by_sha_256() -> None:
+    messages = [bytes(at) for at in (0, 1, 55, 56, 63, 64, 65, 1000)]
+    digests = b"".join(hashlib.sha256(message).digest() for message in messages)
+    points = point(ecdsa.P256) * len(messages)
+    for signatures in (
+        ecdsa.sign_messages(signing_key(ecdsa.P256), messages),
+        ecdsa.sign_batch(signing_key(ecdsa.P256), digests),
+    ):
+        assert ecdsa.verify_batch(ecdsa.P256, points, digests, signatures) == bytes([1]) * len(messages)
+        assert ecdsa.verify_messages(ecdsa.P256, points, messages, signatures) == bytes([1]) * len(messages)
+
+
+@pytest.mark.parametrize("message", [None, "text", bytearray(3), 5])
+def test_what_is_no_message_is_refused(message: Any) -> None:
+    with pytest.raises(TypeError):
+        ecdsa.sign_messages(signing_key(ecdsa.P256), [message])
+    with pytest.raises(TypeError):
+        ecdsa.verify_messages(ecdsa.P256, point(ecdsa.P256), [message], bytes(64))
+
+
+def test_batches_in_threads_of_threads_and_in_forks_end_and_are_right() -> None:
+    """Callers in eight threads share a key, each batch goes to two more, and a process that forks does the same."""
+    key, messages = signing_key(ecdsa.P256), [os.urandom(100) for _ in range(64)]
+
+    def there_and_back(_: int) -> bool:
+        signatures = ecdsa.sign_messages(key, messages, 2)
+        return ecdsa.verify_messages(ecdsa.P256, point(ecdsa.P256) * 64, messages, signatures, 2) == bytes([1]) * 64
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(there_and_back, range(24)))
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if there_and_back(0) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize("scalar", [bytes(32), twin.P256.n.to_bytes(32, "big"), b"\xff" * 32, bytes(31)])

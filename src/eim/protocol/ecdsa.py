@@ -4,7 +4,6 @@ Verification goes through a `Provider`: libcrypto bound natively where there is 
 (an interpreter with a static OpenSSL on a machine without libcrypto). Both judge alike; a caller may name one.
 """
 
-import hashlib
 from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
@@ -97,7 +96,13 @@ class CryptographyProvider:
 
 
 class NativeProvider:
-    """libcrypto, without the GIL. Holds nothing: any number of threads may share one."""
+    """libcrypto, without the GIL. Holds nothing: any number of threads may share one.
+
+    threads  among how many a large batch is shared; one where every core has a process of its own already
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
 
     def check_point(self, key: PublicKey) -> None:
         if len(key.point) != POINT_SIZE or key.point[0] != 4:
@@ -110,9 +115,10 @@ class NativeProvider:
 
     def verify_many(self, curve: Curve, checks: Sequence[Check]) -> Sequence[bool]:
         points = b"".join([each.key.point for each in checks])
-        digests = b"".join([hashlib.sha256(each.message).digest() for each in checks])
         signatures = b"".join([each.signature for each in checks])
-        return [verdict == 1 for verdict in native.verify_batch(_LANE[curve], points, digests, signatures)]
+        messages = [each.message for each in checks]
+        verdicts = native.verify_messages(_LANE[curve], points, messages, signatures, self._threads)
+        return [verdict == 1 for verdict in verdicts]
 
 
 _LANE: Final = {Curve.P256: native.P256, Curve.BRAINPOOL: native.BRAINPOOL}
