@@ -80,6 +80,7 @@ SIBLINGS = [
 ]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("octets", SIBLINGS)
 def test_64_kilobytes_take_milliseconds(octets: bytes) -> None:
     assert min(timed(octets) for _ in range(5)) < 0.05
@@ -97,6 +98,7 @@ def results(count: int) -> bytes:
     return der.wrap(0xBF50, der.wrap(0xBF51, der.wrap(0xA0, der.wrap(0x30, data) + b"\x5f\x37\x01\x00")))
 
 
+@pytest.mark.timed
 def test_time_grows_with_the_size_and_no_faster() -> None:
     small, large = results(3_000), results(30_000)
     least = min(timed(small) for _ in range(5))
