@@ -7,8 +7,6 @@ from typing import Final
 import pytest
 import structlog
 
-from eim.asn1 import der
-from eim.errors import Malformed
 from eim.keys.files import Signer, generate
 from eim.protocol.ecdsa import Curve
 from eim.services.seeding import Seeding
@@ -19,6 +17,7 @@ from tests.esipa import captured
 from tests.esipa.captured import FOLDER, numbered
 from tests.esipa.inside import Inside, quiet
 from tests.operator_side import no_roots
+from tests.reference.broken import flips, restructured, truncations
 
 SEED: Final = 20261122
 SHARE: Final = 5_000  # bit flips and truncations in the default run
@@ -26,7 +25,6 @@ SHARE: Final = 5_000  # bit flips and truncations in the default run
 MESSAGES: Final = sorted(
     {captured.body(name): name for name in sorted(p.stem for p in FOLDER.glob("*.request.hex"))}.values()
 )
-_CONSTRUCTED: Final = 0x20
 
 
 @pytest.fixture
@@ -40,17 +38,6 @@ async def inside(database: Database) -> AsyncIterator[Inside]:
     quiet()
     yield Inside(database, captured.EID)
     structlog.configure(**before)
-
-
-def truncations(octets: bytes) -> Iterator[bytes]:
-    return (octets[:size] for size in range(len(octets)))
-
-
-def flips(octets: bytes) -> Iterator[bytes]:
-    for at in range(len(octets) * 8):
-        broken = bytearray(octets)
-        broken[at // 8] ^= 0x80 >> at % 8
-        yield bytes(broken)
 
 
 async def faults(inside: Inside, broken: Iterator[bytes]) -> tuple[int, list[str]]:
@@ -120,32 +107,3 @@ async def test_no_mutation_of_a_signed_result_ends_its_operation(inside: Inside,
     signed = octets[octets.index(b"\x30\x22\x80") : octets.index(b"\x5f\x37") + 67]
     assert all(signed in bytes(row["octets"]) for row in verified)
     assert ended == ("done" if verified else "out")
-
-
-def restructured(octets: bytes) -> Iterator[bytes]:
-    """`octets` with each element in turn doubled, dropped, swapped with the next, and given another class."""
-    node = der.read_one(octets)
-    yield from (wrap(node[0], content) for content in _changed(octets, node))
-
-
-def _changed(octets: bytes, node: der.Node) -> Iterator[bytes]:
-    try:
-        held = der.inside(octets, node)
-    except Malformed:
-        return
-    parts = [der.whole(octets, child) for child in held]
-    for at, part in enumerate(parts):
-        before, behind = parts[:at], parts[at + 1 :]
-        yield b"".join([*before, part, part, *behind])
-        yield b"".join([*before, *behind])
-        yield b"".join([*before, bytes([part[0] ^ 0x40]) + part[1:], *behind])
-        yield b"".join([*before, bytes([part[0] ^ 0x80]) + part[1:], *behind])
-        if behind:
-            yield b"".join([*before, behind[0], part, *behind[1:]])
-        if part[0] & _CONSTRUCTED:
-            for changed in _changed(octets, held[at]):
-                yield b"".join([*before, wrap(held[at][0], changed), *behind])
-
-
-def wrap(tag: int, content: bytes) -> bytes:
-    return der.wrap(tag, content)
