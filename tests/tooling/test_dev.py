@@ -198,7 +198,7 @@ def _fails(small: Small, *arguments: str, **environment: str) -> tuple[int, str]
 def test_without_a_command_it_lists_them_all(small: Small) -> None:
     printed, said = small.call()
     assert said == []
-    for command in ("demo", "test", "lint", "types", "bench", "chaos", "build", "clean"):
+    for command in ("demo", "test", "lint", "types", "bench", "chaos", "sanitize", "fuzz", "build", "clean"):
         assert f"\n    {command} " in printed
 
 
