@@ -24,7 +24,16 @@ class Check(msgspec.Struct, frozen=True):
     least: Mapping[str, float]
 
 
-CHECKS: Final = (Check(Step("result", ("--rounds", "2", "--euiccs", "100"), 25), {"result": 0.25}),)
+CHECKS: Final = (
+    Check(Step("tlv", ("--rounds", "3"), 5), {"tlv_decode": 15, "tlv_encode": 40}),
+    Check(Step("ecdsa", ("--rounds", "3", "--operations", "500"), 5), {"verify_batch": 0.8}),
+    Check(Step("package", ("--rounds", "5", "--operations", "1000"), 5), {"assemble": 0.65}),
+    Check(Step("result", ("--rounds", "2", "--operations", "20", "--euiccs", "100"), 20), {"result": 0.25}),
+    Check(
+        Step("poll_door", ("--rounds", "1", "--operations", "1", "--euiccs", "20000"), 30),
+        {"door": 7, "gathered": 2},
+    ),
+)
 _TRIES: Final = 2
 
 

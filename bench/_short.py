@@ -1,6 +1,6 @@
 """Which benchmarks `./dev bench` runs, at which size, and about how long each takes on two cores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -13,12 +13,20 @@ class Step(msgspec.Struct, frozen=True):
 
 
 SHORT: Final = (
-    Step("tlv", (), 20),
-    Step("ecdsa", (), 40),
-    Step("tls_memory", ("--rounds", "1"), 20),
-    Step("result", ("--rounds", "3", "--euiccs", "200"), 60),
-    Step("tls_handshake", ("--rounds", "3"), 60),
+    Step("tlv", (), 8),
+    Step("ecdsa", (), 15),
+    Step("package", (), 8),
+    Step("tls_memory", ("--rounds", "1"), 15),
+    Step("poll_door", ("--rounds", "3", "--euiccs", "200000"), 90),
+    Step("result", ("--rounds", "3", "--operations", "50", "--euiccs", "200"), 50),
+    Step("bulk_order", ("--rounds", "2"), 50),
+    Step("tls_handshake", ("--rounds", "3"), 50),
     Step("mixed", ("--rounds", "3", "--operations", "5", "--euiccs", "20000"), 80),
-    Step("full_cycle", ("--rounds", "2", "--euiccs", "5000"), 80),
+    Step("full_cycle", ("--rounds", "2", "--euiccs", "5000"), 60),
+    Step("seal", ("--rounds", "3"), 30),
 )
-LONG: Final = tuple(Step(step.name, (), step.seconds * 3) for step in SHORT)
+_LARGER: Final[Mapping[str, Sequence[str]]] = {
+    "bulk_order": ("--rounds", "2", "--euiccs", "1000000"),
+    "full_cycle": ("--rounds", "1"),
+}
+LONG: Final = tuple(Step(step.name, _LARGER.get(step.name, ()), step.seconds * 4) for step in SHORT)

@@ -20,11 +20,14 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from bench import _records
+from bench._measuring import Size, size
 from eim._fast import ecdsa
 
-_ROUNDS: Final = 9
-_BATCH: Final = {ecdsa.P256: 2000, ecdsa.BRAINPOOL: 400}
+_STANDARD: Final = Size(rounds=9, operations=2_000, euiccs=0)  # operations: signatures of a batch
+_SLOWER: Final = {ecdsa.P256: 1, ecdsa.BRAINPOOL: 5}
 _NAMES: Final = {ecdsa.P256: "P-256", ecdsa.BRAINPOOL: "brainpoolP256r1"}
+_COSTS: Final = {ecdsa.P256: "p256", ecdsa.BRAINPOOL: "brainpool"}
 _NIDS: Final = {ecdsa.P256: 415, ecdsa.BRAINPOOL: 927}
 _LOOP: Final = r"""
 #include <dlfcn.h>
@@ -73,8 +76,8 @@ int sign(const unsigned char *digest, int times) {
 class Case:
     """One curve: keys, digests and sound signatures, and the C loop over the same key."""
 
-    def __init__(self, lane: int, folder: Path) -> None:
-        self.many = _BATCH[lane]
+    def __init__(self, lane: int, folder: Path, many: int) -> None:
+        self.many = many
         self.lane = lane
         private = ec.generate_private_key(ec.SECP256R1() if lane == ecdsa.P256 else ec.BrainpoolP256R1())
         scalar = private.private_numbers().private_value.to_bytes(32, "big")
@@ -112,10 +115,10 @@ def _compiled(folder: Path, lane: int) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def competed(ours: Callable[[], None], theirs: Callable[[], None], many: int) -> tuple[float, float]:
+def competed(ours: Callable[[], None], theirs: Callable[[], None], many: int, rounds: int) -> tuple[float, float]:
     """(microseconds of ours, theirs / ours): more than 1 is better than the C loop."""
     spent: list[tuple[float, float]] = []
-    for _ in range(_ROUNDS + 1):
+    for _ in range(rounds + 1):
         pair = []
         for call in (ours, theirs):
             start = time.thread_time()
@@ -125,19 +128,20 @@ def competed(ours: Callable[[], None], theirs: Callable[[], None], many: int) ->
     return statistics.median(a for a, _ in spent[1:]), statistics.median(b / a for a, b in spent[1:])
 
 
-def scaling(case: Case) -> float:
-    """How much faster two threads are than one, by the clock."""
+def scaling(case: Case, rounds: int) -> tuple[float, float, float]:
+    """(microseconds of one thread, of two, how much faster two are), by the clock."""
     found = []
     with ThreadPoolExecutor(2) as pool:
-        for _ in range(_ROUNDS):
+        for _ in range(rounds):
             start = time.perf_counter()
             case.verify()
             case.verify()
             one = time.perf_counter() - start
             start = time.perf_counter()
             list(pool.map(lambda _: case.verify(), range(2)))
-            found.append(one / (time.perf_counter() - start))
-    return statistics.median(found)
+            found.append((one, time.perf_counter() - start))
+    one, two = (statistics.median(column) / (2 * case.many) * 1e6 for column in zip(*found, strict=True))
+    return one, two, statistics.median(a / b for a, b in found)
 
 
 def speed() -> str:
@@ -149,24 +153,30 @@ def speed() -> str:
     return " ".join(done.stdout.splitlines()[-1].split()[-2:]) if done.returncode == 0 else "openssl speed failed"
 
 
-def main() -> None:
+def main(wanted: Size) -> None:
     if not ecdsa.available():
         raise SystemExit("no libcrypto was found: there is nothing to measure")
     path, version = ecdsa.library()
     conditions = (
-        f"{path} {version:x}, Python {platform.python_version()}, {_ROUNDS} rounds, load {os.getloadavg()[0]:.1f}"
+        f"{path} {version:x}, Python {platform.python_version()}, {wanted.rounds} rounds, load {os.getloadavg()[0]:.1f}"
     )
     with tempfile.TemporaryDirectory() as folder:
         for lane in (ecdsa.P256, ecdsa.BRAINPOOL):
-            case = Case(lane, Path(folder))
-            verify, of_verify = competed(case.verify, case.loop_verify, case.many)
-            sign, of_sign = competed(case.sign, case.loop_sign, case.many)
+            case = Case(lane, Path(folder), max(wanted.operations // _SLOWER[lane], 1))
+            verify, of_verify = competed(case.verify, case.loop_verify, case.many, wanted.rounds)
+            sign, of_sign = competed(case.sign, case.loop_sign, case.many, wanted.rounds)
+            one, two, faster = scaling(case, wanted.rounds)
             print(
                 f"ecdsa {_NAMES[lane]:<16} verify {verify:6.1f} us ({of_verify:.2f} of the C loop)  "
-                f"sign {sign:6.1f} us ({of_sign:.2f})  two threads {scaling(case):.2f}x  ({conditions})"
+                f"sign {sign:6.1f} us ({of_sign:.2f})  two threads {faster:.2f}x  ({conditions})"
             )
+            _records.cost(f"verify_{_COSTS[lane]}", verify, 0.0, conditions)
+            _records.cost(f"sign_{_COSTS[lane]}", sign, 0.0, conditions)
+            if lane == ecdsa.P256:
+                _records.record("verify_batch", verify, verify * of_verify, of_verify, conditions)
+                _records.record("verify_threads", two, one, faster, conditions)
     print(f"openssl speed ecdsap256 (sign/s verify/s): {speed()}")
 
 
 if __name__ == "__main__":
-    main()
+    main(size(_STANDARD))

@@ -1,12 +1,12 @@
 """The tail under a mixed load: p50, p99 and p99.9 of empty polls at 50 % and 90 % of what saturates the server.
 
 Two loads run beside each other over keep-alive TLS on a real `eim serve`: empty polls, whose latency is what is told,
-and devices with work, each of which polls, is handed its package and brings the signed result.
+and devices that bring the signed result of a package that they were handed shortly before.
 """
 
 import asyncio
 import statistics
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -28,8 +28,8 @@ from eim.sim.pki import EIN, Pki, eids
 
 _STANDARD: Final = Size(rounds=3, operations=10, euiccs=100_000)  # operations: seconds at each level
 _LEVELS: Final = (0.5, 0.9)
-_SHARE: Final = 0.02  # of the polls have work
-_WORKING: Final = 4  # connections of devices with work; each sends its poll and its result
+_SHARE: Final = 0.02  # results, in polls
+_WORKING: Final = 4  # connections of devices with results
 _CARDS: Final = 4_000  # that may have work, half of them at once
 _PREPARING: Final = 16  # connections
 _PATIENCE_S: Final = 120
@@ -42,7 +42,7 @@ class Level(msgspec.Struct, frozen=True):
     """What was seen at one level: empty polls, and the work beside them."""
 
     empty: Seen
-    work: float  # cards a second that were handed a package and brought its result
+    work: float  # results a second
 
 
 class Working:
@@ -59,7 +59,7 @@ class Working:
         return max(map(len, self._on))
 
     async def prepare(self, many: int) -> list[bytes]:
-        """Order, wait for the seal and let each card execute: what they then send, poll and result in turn."""
+        """Order, wait for the seal, hand out and let each card execute: the results they then bring."""
         of = 0 if len(self._on[0]) >= len(self._on[1]) else 1
         cards, self._on[of] = self._on[of][:many], self._on[of][many:]
         self._on[1 - of] += cards
@@ -67,8 +67,7 @@ class Working:
         sent: list[bytes] = []
 
         async def execute(device: Device, card: Card) -> None:
-            poll = wrapped(card.poll)
-            sent.extend((poll, wrapped(card.execute(inner(await device.post(poll))))))
+            sent.append(wrapped(card.execute(inner(await device.post(wrapped(card.poll))))))
 
         await self._with_each(cards, execute)
         return sent
@@ -79,7 +78,7 @@ class Working:
         async def post(device: Device, result: bytes) -> None:
             await device.post(result)
 
-        await self._with_each(sent[1::2], post)
+        await self._with_each(sent, post)
 
     async def _order(self, cards: Sequence[Card], carrier: str) -> None:
         choice, named = api.ProfileChoice(service_provider=carrier), tuple(format_eid(card.eid) for card in cards)
@@ -114,23 +113,23 @@ class Bench:
     async def saturation(self, seconds: int) -> float:
         """Empty polls a second that the server answers with some work beside them."""
         alone = await self._empty.saturating(self._url, max(seconds // 2, 1))
-        level = await self._beside(self._empty.saturating(self._url, seconds), alone.rate / 2, seconds)
+        level = await self._beside(lambda: self._empty.saturating(self._url, seconds), alone.rate / 2, seconds)
         return level.empty.rate
 
     async def level(self, rate: float, seconds: int) -> Level:
-        return await self._beside(self._empty.paced(self._url, seconds, rate), rate, seconds)
+        return await self._beside(lambda: self._empty.paced(self._url, seconds, rate), rate, seconds)
 
-    async def _beside(self, empties: Coroutine[None, None, Seen], rate: float, seconds: int) -> Level:
+    async def _beside(self, empties: Callable[[], Awaitable[Seen]], rate: float, seconds: int) -> Level:
         """Run `empties` with the work that belongs to so many polls a second."""
         many = max(1, min(self._working.most, round(_SHARE * rate * seconds)))
         sent = await self._working.prepare(many)
         work = Requests(sent, _WORKING)
         try:
-            empty, worked = await asyncio.gather(empties, work.paced(self._url, seconds, 2 * many / seconds))
+            empty, worked = await asyncio.gather(empties(), work.paced(self._url, seconds, many / seconds))
         finally:
             work.close()
         await self._working.finish(sent)
-        return Level(empty, worked.rate / 2)
+        return Level(empty, worked.rate)
 
 
 async def measure(running: Running, pki: Pki, wanted: Size) -> None:
@@ -166,7 +165,7 @@ def _report(seen: Mapping[float, Sequence[Level]], saturated: float, wanted: Siz
             f"mixed_{share * 100:.0f}",
             f"p50 {p50:.2f} ms  p99 {p99:.2f} ms  p99.9 {p999:.2f} ms",
             f"p50 x {_GATE} / p99 {ratio:.2f}",
-            f"{rate:,.0f} empty polls/s with {work:,.0f} packages and results/s beside them",
+            f"{rate:,.0f} empty polls/s with {work:,.0f} results/s beside them",
             about,
         )
         if share == _LEVELS[0]:

@@ -1,5 +1,6 @@
 """What sealing a package costs, at three batch sizes, against bare ECDSA signatures over as many octets."""
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from bench._estate import counted, database, here, one_connection, settle_in, vacuum
-from bench._measuring import Contender, Done, Size, compete, conditions, line, size
+from bench._estate import counted, database, here, one_connection, postgres, settle_in, vacuum
+from bench._measuring import Contender, Done, Size, compete, conditions, cpu_of, line, size
+from bench._records import cost
 from eim.domain.ids import Bucket, Eid, bucket_of, format_eid
 from eim.domain.operation import Kind
 from eim.keys.files import KeyStore, Signer
@@ -35,6 +37,9 @@ _FORGET: Final = (
     "UPDATE mailbox SET sealed = NULL, number = NULL, operation = NULL, counter = NULL WHERE sealed IS NOT NULL",
     "VACUUM operations, packages, mailbox, euiccs",
 )
+
+
+_PARTS: Final = {"server": cpu_of(lambda: [os.getpid()]), "postgres": cpu_of(postgres)}
 
 
 class Notebook:
@@ -106,7 +111,7 @@ async def measure(made: Database, keys: KeyStore, eids: Sequence[Eid], wanted: S
 
     def sealing(batch: int) -> Contender:
         some = eids[: min(wanted.operations, _ALONE_AT_MOST if batch == 1 else len(eids))]
-        return Contender(f"seal {batch}", lambda: bench.seal(some, batch), here(), lambda: bench.order(some))
+        return Contender(f"seal {batch}", lambda: bench.seal(some, batch), here(), lambda: bench.order(some), _PARTS)
 
     contenders = [
         each for batch in _BATCHES for each in (sealing(batch), Contender(f"sign {batch}", bench.sign, here()))
@@ -118,13 +123,16 @@ async def measure(made: Database, keys: KeyStore, eids: Sequence[Eid], wanted: S
     await pool.close()
     for batch in _BATCHES:
         ours, bare = scores[f"seal {batch}"], scores[f"sign {batch}"]
+        about = conditions(f"batches of {batch}", "P-256", "listProfileInfo", "durable commits", "Postgres counted")
+        if batch == max(_BATCHES):
+            cost("seal", ours.micros_of("server"), ours.micros_of("postgres"), about)
         line(
             f"seal_{batch}",
             f"{ours.over(bare):.2f}x CPU of bare signatures",
             f"{ours.micros:,.0f} against {bare.micros:,.0f} us a package",
             f"{ours.rate:,.0f} packages/s (baseline {bare.rate:,.0f})",
             f"{len(seen)} statements a batch",
-            conditions(f"batches of {batch}", "P-256", "listProfileInfo", "durable commits", "Postgres counted"),
+            about,
         )
 
 

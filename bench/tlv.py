@@ -1,20 +1,30 @@
 """What the native scanner buys: polls and results read in a second, against the slow twins and asn1tools."""
 
 import platform
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
-from eim._fast import esipa, tlv
-from eim.asn1 import der
+from bench import _records
+from bench._measuring import Size, conditions, size
+from eim._fast import esipa, package, tlv
+from eim.asn1 import der, sgp32
+from eim.asn1.sgp32 import Enable, PsmoList
 from eim.protocol.esipa import receive
 from tests.reference import poll as slow_poll
 from tests.reference import tlv as slow_tlv
 from tests.reference.compilers import own
 
 CAPTURES: Final = Path(__file__).parents[1] / "tests" / "vectors" / "esipa-captures"
-SECONDS: Final = 0.4
+SECONDS: Final = 0.2
+STANDARD: Final = Size(rounds=9, operations=1_000, euiccs=0)  # operations: packages that are written in one call
+OFTEN: Final = 20  # polls that we read for a package that we write: it takes so much less
+SELDOM: Final = 5  # fewer of theirs
+
+
+Call: TypeAlias = tuple[Callable[[], object], int]  # and how many messages it reads or writes
 
 
 def capture(name: str) -> bytes:
@@ -52,13 +62,57 @@ def line(name: str, octets: bytes, *calls: tuple[str, Callable[[bytes], object]]
     print(f"{name:<14}{shown}  ({len(octets)} octets, 1 thread, Python {platform.python_version()})")
 
 
-def main() -> None:
+def figure(name: str, ours: Call, theirs: Call, wanted: Size) -> None:
+    """Hold ours against theirs: thread CPU time, rounds in turn, the median of ratios."""
+    rounds = [(micros(*ours), micros(*theirs)) for _ in range(wanted.rounds + 1)][1:]
+    mine, other = (statistics.median(column) for column in zip(*rounds, strict=True))
+    ratio = statistics.median(b / a for a, b in rounds)
+    about = conditions("1 thread", f"{wanted.rounds} rounds", f"{ours[1]:,} messages a round")
+    print(f"{name:<14}{ratio:.1f}x less CPU than asn1tools  {mine:.3f} against {other:.2f} us  {about}")
+    _records.record(name, mine, other, ratio, about)
+
+
+def micros(call: Callable[[], object], messages: int) -> float:
+    start = time.thread_time()
+    call()
+    return (time.thread_time() - start) / messages * 1e6
+
+
+def often(call: Callable[[bytes], object], octets: bytes, times: int) -> Call:
+    def repeat() -> None:
+        for _ in range(times):
+            call(octets)
+
+    return repeat, times
+
+
+def figures(referee: Any, polled: bytes, wanted: Size) -> None:
+    """A poll read, and packages written, beside asn1tools doing the same."""
+    many = wanted.operations
+    seldom = max(many // SELDOM, 1)
+    slow = often(lambda octets: referee.decode("GetEimPackageRequest", octets), polled, seldom)
+    figure("tlv_decode", often(esipa.read_poll, polled, many * OFTEN), slow, wanted)
+    contents, signature = sgp32.encode(PsmoList((Enable(bytes(10), True),))), bytes(64)
+    items = [(bytes(16), number, bytes(16), None, contents) for number in range(many)]
+
+    def write(some: Sequence[tuple[bytes, int, bytes, None, bytes]]) -> list[bytes]:
+        return package.seal_each(lambda _: signature, b"eim.example.com", some)
+
+    (octets,) = write(items[:1])
+    value = referee.decode("EuiccPackageRequest", octets)
+    assert referee.encode("EuiccPackageRequest", value) == octets
+    slow = often(lambda _: referee.encode("EuiccPackageRequest", value), b"", seldom)
+    figure("tlv_encode", (lambda: write(items), many), slow, wanted)
+
+
+def main(wanted: Size) -> None:
     polled, result, data = (
         capture("02-poll-nothing"),
         capture("06-psmo-listProfileInfo-result"),
         capture("41-edr-certs-result"),
     )
     referee = own()
+    figures(referee, polled, wanted)
     line(
         "poll",
         polled,
@@ -89,4 +143,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(size(STANDARD))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_a_benchmark_of_waiting_runs(name: str) -> None:
 
 
 def test_every_benchmark_of_a_service_is_tried_here() -> None:
-    own_size = {"tlv", "ecdsa"}  # they measure no service: from the clock, or a batch
+    own_size = {"tlv", "ecdsa"}  # they measure no service
     own_size |= {"compare", "capacity"}  # reads what was measured
     own_size |= {"full_cycle", "mixed", "flames"}  # have no baseline
     own_size |= {"tls_handshake", "tls_memory"}  # count connections, and set them against nginx or a goal
@@ -85,6 +86,22 @@ def _kept(name: str, folder: Path, *options: str) -> tuple[str, list[Found]]:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout, _records.read(kept.read_bytes().splitlines())
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="the loop in C needs a compiler")
+def test_signatures_are_held_against_a_loop_in_c_and_their_costs_kept(tmp_path: Path) -> None:
+    said, found = _kept("ecdsa", tmp_path, "--rounds", "1", "--operations", "20")
+    assert [line.split()[:2] for line in said.splitlines()[:2]] == [["ecdsa", "P-256"], ["ecdsa", "brainpoolP256r1"]]
+    assert [each.name for each in found if isinstance(each, Record)] == ["verify_batch", "verify_threads"]
+    costs = {each.name: each.server for each in found if isinstance(each, Cost)}
+    assert costs["verify_p256"] < costs["verify_brainpool"]
+    assert costs["sign_p256"] < costs["sign_brainpool"]
+
+
+def test_the_codec_is_held_against_asn1tools_in_both_directions(tmp_path: Path) -> None:
+    _, found = _kept("tlv", tmp_path, "--rounds", "1", "--operations", "20")
+    assert [each.name for each in found] == ["tlv_decode", "tlv_encode"]
+    assert all(isinstance(each, Record) and each.ratio > 1 for each in found)
 
 
 def test_a_full_cycle_runs_through_all_roles_and_keeps_its_figure(tmp_path: Path) -> None:
