@@ -50,7 +50,7 @@ class Bench:
     def __init__(self, rig: Rig, pool: Pool) -> None:
         self._rig = rig
         self._results = Results(pool, trust.load_roots([rig.fleet.pki.root_der]), ResultRules(100, False), now)
-        self._collecting = Collecting(pool, 1)
+        self._collecting = Collecting(pool, self._results, 1)
         self._carriers = (CARRIER_B, CARRIER_A)
         self._waiting: Sequence[bytes] = ()
 

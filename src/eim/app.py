@@ -90,7 +90,8 @@ async def run_device(
     waiters, seen = Waiters(pool, device.wait_for_seal), Seen(pool, suspicion, guesses)
     polls = Polls(pool, waiters, seen, now, unknown_answer(device.unknown_eid.value))
     rules = ResultRules(device.strays_limit, device.unknown_eid is UnknownEid.NOT_FOUND, suspicion)
-    esipa = Esipa(polls, Results(pool, roots, rules, now))
+    results = Results(pool, roots, rules, now)
+    esipa = Esipa(polls, results)
     endpoint = EsipaEndpoint(esipa, Polled(), device.body_limit, device.request_deadline)
     app = device_app(endpoint, _readiness(pool, stop))
     limits = serving.Limits(device.handshake_deadline, device.request_deadline, device.keep_alive)
@@ -103,7 +104,7 @@ async def run_device(
         bounds = DoorRules(
             device.body_limit, device.request_deadline, device.keep_alive, device.connections, device.under_way
         )
-        collecting = Collecting(pool, _RESULT_LANES)
+        collecting = Collecting(pool, results, _RESULT_LANES)
         door = Door(esipa, gathering, collecting, app, bounds)
         served = serving.serve_door(door, listener, context, limits, stop)
         await _beside(served, gathering.run, collecting.run, door.wheel.run, *others)

@@ -36,6 +36,8 @@ from eim.protocol.esipa import Provided, receive
 from eim.services.collecting import Collecting
 from eim.services.ordering import Ordering, Target, Template
 from eim.services.tokens import SETUP
+from eim.sim import messages
+from eim.sim.behaviour import Carrier, Naming
 from eim.sim.euicc import VirtualEuicc
 from eim.sim.fleet import CARRIER_A, CARRIER_B
 from eim.sim.messages import acknowledged
@@ -58,7 +60,7 @@ _CUT_OFF: Final = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
      WHERE datname = current_database() AND application_name = 'eim device' AND wait_event_type = 'Lock'
 """
-_SPREAD: Final = re.compile(r"'again_in_s': \d+")
+_SPREAD: Final = re.compile(r"'again_in_s': \d+|'notification': '[0-9a-f-]{36}'")
 
 
 def profile(card: VirtualEuicc, carrier: str) -> Any:
@@ -189,6 +191,21 @@ async def with_something_strange(database: Database) -> Scene:
     return Scene(rig, made, 1)
 
 
+async def with_notifications(database: Database) -> Scene:
+    """What the card has for SM-DP+ is listed beside its result; some of it can't be read, or comes again."""
+    rig = await introduced(database, 5)
+    made = []
+    for number, card in enumerate(rig.cards):
+        await ask(rig, card, *steps_of("enable", card))
+        result = rig.execute(card, await polled(rig, card))
+        listed = [held.raw for held in card.notifications]
+        assert listed
+        listed = [listed, listed[:1] * 2, [*listed, listed[0][:-1] + b"?"], [b"\xbf\x37\x00"], listed * 9][number]
+        body = messages.result_with(result, listed, card.switches.speaks)
+        made.append(messages.provide(body, card.eid, card.switches.speaks, Naming.NAMED, Carrier.PROVIDE))
+    return Scene(rig, made, 4)
+
+
 STRANGE: Final = (
     "traced_until = now() + interval '1 hour', trace_left = 9",
     "highest_seq = 1000",
@@ -236,7 +253,7 @@ async def one_by_one(scene: Scene, rig: Rig) -> list[bytes | None]:
 
 async def collected(rig: Rig, messages: Sequence[bytes]) -> list[bytes | EimError | None]:
     """What one process says to all of them at once; None to those that it takes in by themselves."""
-    collecting = Collecting(rig.database.pool(DbRole.DEVICE), 1)
+    collecting = Collecting(rig.database.pool(DbRole.DEVICE), rig.results, 1)
     found: list[asyncio.Future[bytes | EimError | None]] = []
     for message in messages:
         provided = receive(message)
@@ -257,7 +274,9 @@ async def together(scene: Scene, rig: Rig) -> list[bytes | None]:
     return [await rig.send(m) if answer is None else answer for m, answer in zip(scene.messages, answers, strict=True)]  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("set_up", [of_each_code, with_more_to_do, with_something_strange, of_strange_cards])
+@pytest.mark.parametrize(
+    "set_up", [of_each_code, with_notifications, with_more_to_do, with_something_strange, of_strange_cards]
+)
 async def test_results_taken_in_together_leave_the_same_rows_as_one_by_one(set_up: Any, postgres: Cluster) -> None:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(fresh(postgres))

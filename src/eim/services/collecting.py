@@ -19,7 +19,7 @@ from eim.protocol import ecdsa
 from eim.protocol.esipa import Provided, acknowledgement
 from eim.services import plain
 from eim.services.plain import Decided, Said
-from eim.services.results import news_of_version
+from eim.services.results import Results, news_of_version
 from eim.store import Db, dependents, settled
 from eim.store.connect import Pool, acquire, transaction
 from eim.store.settled import Found
@@ -42,8 +42,9 @@ class _Brought(msgspec.Struct, frozen=True):
 class Collecting:
     """Guards the results that wait for a transaction of this process. Each lane makes one at a time."""
 
-    def __init__(self, pool: Pool, lanes: int) -> None:
+    def __init__(self, pool: Pool, results: Results, lanes: int) -> None:
         self._pool = pool
+        self._results = results
         self._lanes = lanes
         self._waiting: list[_Brought] = []
         self._somebody = asyncio.Event()
@@ -78,7 +79,7 @@ class Collecting:
 
     async def _answer(self, brought: Sequence[_Brought]) -> Sequence[bytes | EimError | None]:
         try:
-            return await _take_in(self._pool, brought)
+            return await self._take_in(brought)
         except Contended:
             return [None] * len(brought)
         except EimError as error:
@@ -87,20 +88,35 @@ class Collecting:
             _log.exception("results.failed")
             return [None] * len(brought)
 
+    async def _take_in(self, brought: Sequence[_Brought]) -> list[bytes | None]:
+        """The acknowledgements of those that were plain and are committed; None for the others."""
+        async with acquire(self._pool) as db:
+            found = await settled.find(db, [each.said.name for each in brought])
+        decided = await _verified(_plain(brought, found))
+        while decided:
+            try:
+                done = await self._commit(decided, [each.provided.notifications for each in brought])
+            except _NotPlainError as error:
+                decided = {place: each for place, each in decided.items() if place not in error.places}
+            else:
+                return [done.get(n) for n in range(len(brought))]
+        return [None] * len(brought)
 
-async def _take_in(pool: Pool, brought: Sequence[_Brought]) -> list[bytes | None]:
-    """The acknowledgements of those that were plain and are committed; None for the others."""
-    async with acquire(pool) as db:
-        found = await settled.find(db, [each.said.name for each in brought])
-    decided = await _verified(_plain(brought, found))
-    while decided:
-        try:
-            done = await _commit(pool, decided)
-        except _NotPlainError as error:
-            decided = {place: each for place, each in decided.items() if place not in error.places}
-        else:
-            return [_acknowledged(decided[n]) if n in done else None for n in range(len(brought))]
-    return [None] * len(brought)
+    async def _commit(self, decided: Mapping[int, Decided], listed: Sequence[Sequence[bytes]]) -> dict[int, bytes]:
+        """The answers to those that are taken in when this returns; the other cards are not as they were read.
+
+        listed  the notifications beside each result, by place
+        """
+        places, done = list(decided), dict[int, bytes]()
+        async with transaction(self._pool) as db:
+            locked = [places[n] for n in await settled.lock(db, [each.claim for each in decided.values()])]
+            if locked:
+                await _write(db, {place: decided[place] for place in locked})
+            for place in locked:
+                card, beside = decided[place].card, listed[place]
+                more = await self._results.keep_listed(db, card, beside) if beside else ()
+                done[place] = _acknowledgement(decided[place], more)
+        return done
 
 
 class _NotPlainError(Exception):
@@ -139,16 +155,6 @@ async def _verified(decided: Mapping[int, Decided]) -> dict[int, Decided]:
     return {place: decided[place] for place, held in zip(asked, holds, strict=True) if held}
 
 
-async def _commit(pool: Pool, decided: Mapping[int, Decided]) -> set[int]:
-    """The places of those that are taken in when this returns; the cards of the others are not as they were read."""
-    places = list(decided)
-    async with transaction(pool) as db:
-        locked = [places[n] for n in await settled.lock(db, [each.claim for each in decided.values()])]
-        if locked:
-            await _write(db, {place: decided[place] for place in locked})
-    return set(locked)
-
-
 async def _write(db: Db, decided: Mapping[int, Decided]) -> None:
     needing = [each.card for each in decided.values() if each.needs_profiles]
     listing = [each.card for each in decided.values() if each.lists]
@@ -165,7 +171,8 @@ async def _write(db: Db, decided: Mapping[int, Decided]) -> None:
     await settled.hint(db, [each.card for each in decided.values()])
 
 
-def _acknowledged(decided: Decided) -> bytes:
+def _acknowledgement(decided: Decided, beside: Sequence[int]) -> bytes:
+    """The answer that lets the card forget its result, and these notifications."""
     result = decided.said.result
-    seq = (result.data.seq_number,) if isinstance(result, ResultSigned) else ()
-    return acknowledgement(seq, decided.found.speaks)
+    seqs = [result.data.seq_number] if isinstance(result, ResultSigned) else []
+    return acknowledgement([*seqs, *(seq for seq in beside if seq not in seqs)], decided.found.speaks)

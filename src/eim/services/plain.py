@@ -25,6 +25,7 @@ from eim.services.verdicts import Verdict
 from eim.store.settled import Claim, Found, Name, Settled
 
 _HIGHEST: Final = 2**31 - 1  # what the columns hold
+_BESIDE: Final = 4  # notifications that a message may list beside its result; a change of profiles makes two
 _SETTINGS: Final = (ConfigureImmediateEnable, GetRat, SetDefaultDpAddress)
 
 Signed = ResultSigned | ErrorSigned
@@ -70,11 +71,11 @@ class Decided(msgspec.Struct, frozen=True):
 
 
 def said(provided: Provided) -> Said | None:
-    """The one signed result that a message consists of, under a transaction id of ours; None: it is not plain."""
+    """The one signed result of a message, under a transaction id of ours; None: it is not plain."""
     result = provided.payload
     if not isinstance(result, ResultSigned | ErrorSigned) or not provided.wants_answer:
         return None
-    if provided.results or provided.unreadable or provided.notifications:
+    if provided.results or provided.unreadable or len(provided.notifications) > _BESIDE:
         return None
     transaction = result.data.transaction_id
     bucket = bucket_in_transaction(TransactionId(transaction)) if transaction else None

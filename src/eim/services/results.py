@@ -1,6 +1,7 @@
 """A result comes back: whose it is, verified, stored, applied, audited in one transaction; then acknowledged."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -20,6 +21,7 @@ from eim.domain.event import Happening
 from eim.domain.ids import Bucket, Eid, bucket_of
 from eim.domain.outcome import data_error, ipa_error
 from eim.domain.suspicion import SuspicionRules
+from eim.errors import Contended
 from eim.protocol.esipa import Notified, Provided, acknowledgement, provide_error
 from eim.protocol.trust import Roots, eid_in_certificate
 from eim.services import ecalls, introductions, notifications, settling
@@ -90,6 +92,18 @@ class Results:
             await notifications.keep(visit, notified.notification.raw, self._roots)
             await requests.hint(db, visit.bucket)
         await self._trace(visit, source, notified.raw, None)
+
+    async def keep_listed(self, db: Db, owner: tuple[Bucket, Eid], listed: Sequence[bytes]) -> Sequence[int]:
+        """Store the notifications that a message lists beside its result; which ones may be acknowledged."""
+        card = await associations.lock(db, *owner)
+        if card is None:
+            raise Contended("the card is not here any more")
+        visit = Visit(db, owner, card, self._clock(), None)
+        visit.suspicion = self._rules.suspicion
+        for octets in listed:
+            visit.acknowledge(await notifications.keep_listed(visit, octets, self._roots))
+        await requests.hint(db, *owner)
+        return visit.acknowledged
 
     async def _take(self, visit: Visit, provided: Provided) -> None:
         for older in provided.results:  # the card still lists them: they come before the one it has just made

@@ -21,9 +21,9 @@ _IDLE_S: Final = 300.0
 _KEEPALIVE: Final = {"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 # A process that froze in the middle of a transaction holds locks that nobody could ever get otherwise.
 _FROZEN: Final = {"idle_in_transaction_session_timeout": "30s"}
-# A worker's statements are kept planned for days. One that was planned while a table was nearly empty would go on
-# reading all of it, row for row of another, until statistics are made the next time: in the first campaign of an
-# installation that costs several times the sealing itself.
+# The statements of workers and device processes are kept planned for days. One that was planned while a table was
+# nearly empty would go on reading all of it, row for row of another, until statistics are made the next time: in the
+# first campaign of an installation that costs several times the sealing itself, and the taking in of its results.
 _BY_INDEX: Final = {"enable_seqscan": "off", "jit": "off"}
 _SET_TENANT: Final = "SELECT set_config('eim.tenant', $1, true)"
 _PLAN_ANEW: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
@@ -96,7 +96,7 @@ def session_settings(role: DbRole, schema: str | None) -> dict[str, str]:
     settings = {"search_path": f'"{quoted}", pg_temp', "application_name": f"eim {role.value}"}
     if role is not DbRole.OWNER:
         settings |= {"role": group_role(role), **_FROZEN}
-    if role is DbRole.WORKER:
+    if role in (DbRole.WORKER, DbRole.DEVICE):
         settings |= _BY_INDEX
     return settings | _KEEPALIVE
 
