@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, cast
@@ -43,10 +43,10 @@ class Server(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def servers(database: Database) -> Iterator[tuple[Server, Server]]:
+def servers(database: Database, settings: Mapping[str, str] | None = None) -> Iterator[tuple[Server, Server]]:
     """(the eIM's device role on `database`, the constant one), each a process of its own with the same certificate."""
     with tempfile.TemporaryDirectory(prefix="eim-bench-") as folder:
-        environment = _environment(Path(folder), database)
+        environment = _environment(Path(folder), database) | dict(settings or {})
         config = load(None, environment).config
         files = credentials.device_tls(config, credentials.own_identity(config), app.now())
         with (
