@@ -156,3 +156,16 @@ def test_connections_of_each_version_are_kept_in_full_and_resumed(tmp_path: Path
     versions = ["tls13_full", "tls13_resumed", "tls12_full", "tls12_resumed"]
     assert [line.split()[0] for line in said.splitlines()] == versions
     assert [each.name for each in found] == ["poll_new", "poll_new", "poll_resumed13", "poll_resumed12"]
+
+
+def test_ten_times_as_many_devices_leave_a_process_at_work() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.overload", "--rounds", "1", "--operations", "1", "--euiccs", "50"],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines() if not line.startswith("20")] == ["overload"]
