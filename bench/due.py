@@ -40,10 +40,10 @@ _IN_FRONT: Final = """
 class Looks:
     """Asks as a worker that holds every bucket does."""
 
-    def __init__(self, pool: Pool, looks: int) -> None:
+    def __init__(self, pool: Pool, looks: int, batch: int = 1000) -> None:
         self._pool = pool
         self._looks = looks
-        self._lane = Lane(LaneRules("P-256", slow=False, batch=1000, ahead=3))
+        self._lane = Lane(LaneRules("P-256", slow=False, batch=batch, ahead=3))
         self.found: set[Eid] = set()
 
     async def work(self) -> Done:
@@ -51,6 +51,14 @@ class Looks:
             for _ in range(self._looks):
                 self.found |= {each.eid for each in await self._lane.next(db, _EVERY)}
         return Done(self._looks)
+
+    async def take(self) -> Done:
+        """The next batches of what is due, as a worker gets them; an operation is an eUICC taken."""
+        taken = 0
+        async with acquire(self._pool) as db:
+            for _ in range(self._looks):
+                taken += len(await self._lane.next(db, _EVERY))
+        return Done(taken)
 
     async def ping(self) -> Done:
         async with acquire(self._pool) as db:
@@ -75,6 +83,24 @@ async def _case(made: Database, name: str, meaning: str, asked: Size) -> None:
     line(name, *figures, conditions(f"{asked.euiccs} eUICCs", meaning))
 
 
+async def taking(made: Database, asked: Size) -> float:
+    """How much less CPU time an eUICC's turn costs in batches of 1,000 than one by one, where all are due."""
+    await vacuum(made)
+    pool = await one_connection(made, DbRole.WORKER)
+    many, one = Looks(pool, asked.operations), Looks(pool, asked.operations, batch=1)
+    contenders = (Contender("many", many.take, here()), Contender("one", one.take, here()))
+    scores = await compete(contenders, asked.rounds)
+    await pool.close()
+    batch, alone = scores["many"], scores["one"]
+    line(
+        "due_taken",
+        f"{alone.over(batch):.0f}x CPU of batches of 1,000 when taken one by one",
+        f"{batch.micros:,.1f} against {alone.micros:,.0f} us each",
+        conditions(f"{asked.euiccs} eUICCs", "one operation of each due"),
+    )
+    return batch.beside(alone)
+
+
 async def main(asked: Size) -> None:
     async with database() as made:
         owner = made.owner()
@@ -90,6 +116,7 @@ async def main(asked: Size) -> None:
         await owner.execute(
             "UPDATE operations SET not_before = now() - interval '1 hour' WHERE ordinal = 2", timeout=_PATIENCE_S
         )
+        await taking(made, asked)
         await owner.execute(_IN_FRONT, asked.euiccs - few, timeout=_PATIENCE_S)
         await _case(made, "due_no_room", "ten due, all others have three packages in front of what waits", asked)
 

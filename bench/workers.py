@@ -14,7 +14,7 @@ import msgspec
 import uvloop
 
 from bench._estate import database, postgres, settle_in, vacuum
-from bench._measuring import Cpu, Size, conditions, cpu_of, line, size
+from bench._measuring import Size, conditions, cpu_of, line, size
 from eim.keys.files import KeyStore
 from eim.protocol.published_keys import Mode
 from eim.store.connect import DbRole
@@ -36,6 +36,7 @@ _ORDER: Final = """
 _OPEN: Final = "UPDATE gates SET open = true"
 _HINT: Final = "SELECT pg_notify('eim_work', bucket::text) FROM generate_series(0, 1023) AS bucket"
 _LEFT: Final = "SELECT EXISTS (SELECT 1 FROM operations WHERE state = 'accepted')"
+_WARM: Final = 5  # after the fifth part of its time a worker has loaded and cached what it will
 _TRANSACTIONS: Final = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 _IDLE_S: Final = 15.0
 _HOLDERS: Final = "SELECT count(DISTINCT holder) FROM leases WHERE holder IS NOT NULL"
@@ -49,6 +50,8 @@ class Run(msgspec.Struct, frozen=True):
     postgres: float
     idle_transactions: float  # a second, of all workers, with nothing to do
     idle_cpu: float  # seconds a second, of workers and Postgres
+    memory: float  # MiB of the largest worker at the end
+    growth: float  # of it in the last four fifths of the time
 
 
 class Crew:
@@ -65,13 +68,21 @@ class Crew:
         self._count = count
         self._running: list[subprocess.Popen[bytes]] = []
 
-    async def __aenter__(self) -> Cpu:
+    def memory(self) -> float:
+        """MiB that the largest worker has resident."""
+        return max(_resident(process.pid) for process in self._running)
+
+    async def __aenter__(self) -> "Crew":
         command = [sys.executable, "-m", "eim", "serve", "--role", "worker"]
         self._running = [self._start(command) for _ in range(self._count)]
         while await self._made.owner().fetchval(_HOLDERS) != self._count:  # noqa: ASYNC110 - the database is asked
             await asyncio.sleep(0.1)
         await asyncio.sleep(2)
-        return cpu_of(lambda: [process.pid for process in self._running])
+        return self
+
+    def cpu(self) -> float:
+        """Seconds of CPU time of all of them so far."""
+        return cpu_of(lambda: [process.pid for process in self._running])()
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=self._environment)
@@ -87,7 +98,8 @@ async def _run(made: Database, data: Path, count: int, orders: tuple[int, int]) 
     owner, database_cpu = made.owner(), cpu_of(postgres)
     for statement in _FORGET:
         await owner.execute(statement)
-    async with Crew(made, data, count) as workers_cpu:
+    async with Crew(made, data, count) as crew:
+        workers_cpu = crew.cpu
         idle = min(orders[1] / 1000, _IDLE_S)
         before, used = await owner.fetchval(_TRANSACTIONS), workers_cpu() + database_cpu()
         await asyncio.sleep(idle)
@@ -97,10 +109,18 @@ async def _run(made: Database, data: Path, count: int, orders: tuple[int, int]) 
         workers, database_used, began = workers_cpu(), database_cpu(), time.perf_counter()
         await owner.execute(_OPEN)
         await owner.execute(_HINT)
-        while await owner.fetchval(_LEFT):  # noqa: ASYNC110 - the database is asked
+        memory = [crew.memory()]
+        while await owner.fetchval(_LEFT):
             await asyncio.sleep(0.05)
+            memory.append(crew.memory())
         sealed = time.perf_counter() - began, workers_cpu() - workers, database_cpu() - database_used
-        return Run(*sealed, (after - before) / idle, used / idle)
+        early = memory[len(memory) // _WARM]
+        return Run(*sealed, (after - before) / idle, used / idle, memory[-1], memory[-1] - early)
+
+
+def _resident(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
 
 
 async def main(wanted: Size) -> None:
@@ -128,6 +148,7 @@ def _report(runs: dict[int, list[Run]], operations: int) -> None:
             f"{alone / best.wall:.2f}x its rate",
             f"{operations / best.wall:,.0f} packages/s",
             f"{_micros(best.workers, operations)} of workers and {_micros(best.postgres, operations)} of Postgres each",
+            f"the largest has {best.memory:.0f} MiB, {best.growth:+.1f} in the last four fifths",
             f"idle: {best.idle_transactions:.1f} transactions/s and {best.idle_cpu * 1e3:.1f} ms of CPU a second",
             conditions(f"{operations} packages", "P-256", "listProfileInfo", "batches of 1000", "durable commits"),
         )

@@ -136,13 +136,13 @@ class Sealer:
     async def _write(self, db: Db, jobs: Sequence[Job]) -> None:
         """Make the packages and store them: each operation that was accepted is sealed."""
         made = await asyncio.to_thread(make, jobs, self._keys)
-        await work.seal(db, sorted((p.bucket, p.operation) for p in made))
         await packages.insert(db, made)
         if heads := [p for p in made if p.is_head]:
             await mailbox.put_heads(db, heads)
         behind = {(o.bucket, o.eid) for job in jobs for o in job.operations if o.front is Front.BEHIND}
         if behind:
             await mailbox.raise_heads(db, sorted(behind))
+        await work.seal(db, sorted((p.bucket, p.operation) for p in made))
 
     async def _look_after(
         self, db: Db, short: Sequence[Plan], allocated: Mapping[tuple[Bucket, Eid], Allocated]
