@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from eim._fast.answers import acknowledged, coded, enveloped
 from eim._fast.esipa import read_poll as read_plain_poll
 from eim.asn1 import der, sgp32
 from eim.asn1.data import is_v1_0_1
@@ -82,7 +83,6 @@ NO_PACKAGE: Final = bytes.fromhex("BF4F03020101")
 
 _POLL: Final = 0xBF4F
 _PROVIDE: Final = 0xBF50
-_ACKNOWLEDGE: Final = 0xBF53
 _HANDLE: Final = 0xBF3D
 _EID_OCTETS: Final = 16
 _INVALID_EID: Final = 3
@@ -91,8 +91,6 @@ _PLMN_V1_0_1: Final = 0x81  # where v1.0.1 puts the PLMN
 _EMPTY_V1_0_1: Final = bytes.fromhex("BF5003BF5300")  # an empty BF53: every version decodes it
 _EMPTY: Final = bytes.fromhex("BF50023000")
 _PACKAGES: Final = (b"\xbf\x51", b"\xbf\x52", b"\xbf\x54")
-_INTEGER: Final = Tagged(0x02, Integer())
-_SEQ_NUMBER: Final = Tagged(0x80, Integer())
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -199,12 +197,12 @@ def package_answer(sealed: bytes) -> bytes:
     """The answer to a poll that carries `sealed`, one complete BF51, BF52 or BF54 TLV, as it is."""
     if not sealed.startswith(_PACKAGES):
         raise ValueError("a package is a complete BF51, BF52 or BF54 TLV")
-    return der.wrap(_POLL, sealed)
+    return enveloped(_POLL, sealed)
 
 
 def poll_error(code: int) -> bytes:
     """The answer to a poll that gets none: 1 no package, 2 eidNotFound, 3 invalidEid, 4 missingEid, 127."""
-    return der.wrap(_POLL, _INTEGER.write(code))
+    return coded(_POLL, code)
 
 
 def acknowledgement(seq_numbers: Sequence[int], speaks: Speaks | None) -> bytes:
@@ -214,12 +212,12 @@ def acknowledgement(seq_numbers: Sequence[int], speaks: Speaks | None) -> bytes:
     """
     if not seq_numbers:
         return _EMPTY_V1_0_1 if speaks in (None, Speaks.V1_0_1) else _EMPTY
-    return der.wrap(_PROVIDE, der.wrap(_ACKNOWLEDGE, b"".join(map(_SEQ_NUMBER.write, seq_numbers))))
+    return acknowledged(_PROVIDE, seq_numbers)
 
 
 def provide_error(code: int) -> bytes:
     """The answer to a result we can't take: 2 eidNotFound, 3 invalidEid, 4 missingEid, 127."""
-    return der.wrap(_PROVIDE, _INTEGER.write(code))
+    return coded(_PROVIDE, code)
 
 
 def download_refusal(received: Download) -> bytes:
