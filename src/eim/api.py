@@ -414,12 +414,17 @@ class PlacedLine(Struct, frozen=True):
 
 
 class OrderAccepted(Struct, frozen=True):
-    """An order that stands. `operations` is empty for more than 1,000 lines: list them by `order`."""
+    """An order that stands. `operations` is empty for more than 1,000 lines: list them by `order`.
+
+    `cards` (else null): it means so many that they are asked one after the other from now on; GET /v1/orders/{id} shows
+    how far that is, and `accepted` is 0.
+    """
 
     order: UUID
     accepted: int
     operations: tuple[PlacedLine, ...]
     bad_lines: tuple[BadLine, ...]
+    cards: int | None = None
 
 
 class ChainAccepted(Struct, frozen=True):
@@ -429,7 +434,11 @@ class ChainAccepted(Struct, frozen=True):
 
 
 class OrderPreview(Struct, frozen=True):
-    """What an order would do. `carriers`: cards by the profile enabled now; `refused`: lines by the reason's code."""
+    """What an order would do. `carriers`: cards by the profile enabled now; `refused`: lines by the reason's code.
+
+    `looked_at` (else null): the cards are so many that only the first ones were looked at; then `lines` and `confirm`
+    count all of them, `operations` those at most, and the rest is about the ones that were looked at.
+    """
 
     lines: int
     operations: int
@@ -440,6 +449,7 @@ class OrderPreview(Struct, frozen=True):
     examples: tuple[str, ...]
     bad_lines: tuple[BadLine, ...]
     confirm: int | None
+    looked_at: int | None = None
 
 
 class MeaningView(Struct, frozen=True):
@@ -505,8 +515,32 @@ class OperationQuery(Request, frozen=True):
     fields: Fields | None = None
 
 
+class RefusedCard(Struct, frozen=True):
+    """A card that an order for very many could not ask, and why."""
+
+    eid: str
+    code: str
+    detail: str
+
+
+class SpreadView(Struct, frozen=True):
+    """How far an order for very many cards is. `cards`: that it meant when it was placed; `refused`: cards that can't
+    be asked that, by the reason's code, the first of them in `refusals`; `seconds_left`: at the pace so far."""
+
+    cards: int
+    looked_at: int
+    refused: Mapping[str, int]
+    refusals: tuple[RefusedCard, ...]
+    seconds_left: int | None
+    stopped_at: datetime | None
+    finished_at: datetime | None
+
+
 class OrderView(Struct, frozen=True):
-    """How an order stands."""
+    """How an order stands. `size`: its operations so far; `spread` (else null): it is for very many cards.
+
+    `withdrawn_at` (else null): it is taken back since then; `recalled_at`: all of it was.
+    """
 
     id: UUID
     operation: ShownKind
@@ -516,6 +550,9 @@ class OrderView(Struct, frozen=True):
     states: Mapping[StateName, int]
     reasons: Mapping[str, int]
     oldest_waiting: datetime | None
+    spread: SpreadView | None = None
+    withdrawn_at: datetime | None = None
+    recalled_at: datetime | None = None
 
 
 class SummaryView(Struct, frozen=True):

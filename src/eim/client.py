@@ -316,6 +316,14 @@ class Client:
     async def order_progress(self, order: UUID) -> api.OrderView:
         return await self._get(f"/v1/orders/{order}", api.OrderView)
 
+    async def stop_order(self, order: UUID) -> api.OrderView:
+        """Place nothing more of an order for very many."""
+        return await self._post(f"/v1/orders/{order}:stop", None, api.OrderView)
+
+    async def withdraw_order(self, order: UUID) -> api.OrderView:
+        """Take back all that an order placed."""
+        return await self._post(f"/v1/orders/{order}:withdraw", None, api.OrderView)
+
     async def summary(self) -> api.SummaryView:
         return await self._get("/v1/summary", api.SummaryView)
 

@@ -22,6 +22,7 @@ _LINES: Final = {
     "package": ("package_p256", "package_brainpool"),
     "seal": ("seal_1", "seal_100", "seal_1000"),
     "due": ("due_nothing", "due_few", "due_later", "due_taken", "due_no_room"),
+    "bulk_order": ("bulk_order",),
     "workers": ("workers_1", "workers_2", "workers_4"),
 }
 

@@ -67,6 +67,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "withdraw": f"operations withdraw {_ID}",
     "getOperation": f"operations show {_ID}",
     "getOrder": f"orders show {_ID}",
+    "stopOrder": f"orders stop {_ID}",
+    "withdrawOrder": f"orders withdraw {_ID}",
     "getSummary": "devices summary",
     "createToken": f"token create a --scope euiccs:read --expires-at {_AT}",
     "listTokens": "token list",

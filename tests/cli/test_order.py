@@ -141,3 +141,12 @@ async def test_every_step_has_its_own_words(eim: Eim, database: Database, tmp_pa
     assert json.loads((await eim("order", "check", "--all", "--json")).output)["accepted"] == 3
     for wrong in (("data", "--what", "all"), ("package", str(config)), ("add-eim", "--configuration", str(steps))):
         assert (await eim("order", *wrong, "--eid", eid_text(1))).exit_code != 0
+
+
+async def test_a_whole_order_is_taken_back_by_command(eim: Eim, database: Database) -> None:
+    await onboard(database, [1, 2])
+    placed = json.loads((await eim("order", "list-profiles", "--all", "--json")).output)
+    back = await eim("orders", "withdraw", placed["order"])
+    assert (back.exit_code, "withdrawn" in back.output) == (0, True), back.output
+    assert (await eim("orders", "stop", placed["order"])).exit_code == 0  # there is nothing to stop: nothing happens
+    assert (await eim("orders", "withdraw", placed["operations"][0]["operation"])).exit_code == 1

@@ -16,7 +16,11 @@ OTHER_TENANT: Final = TenantId(2)
 _OF_TENANT: Final = (
     "INSERT INTO tokens (id, tenant, name, hash, scopes) VALUES (gen_random_uuid(), $1, 'ci', '\\xaa', '{}')",
     "INSERT INTO requests_seen (tenant, key, control, request_hash) VALUES ($1, 'k', gen_random_uuid(), '')",
-    "INSERT INTO orders (id, tenant, kind, size, ordered_by) VALUES (gen_random_uuid(), $1, 'enable', 1, 'token:ci')",
+    (
+        "INSERT INTO orders (id, tenant, kind, size, ordered_by) "
+        "VALUES ('00000000-0000-0000-0000-000000000006', $1, 'enable', 1, 'token:ci')"
+    ),
+    ("INSERT INTO spreads (bucket, order_id, tenant, cards) VALUES (1, '00000000-0000-0000-0000-000000000006', $1, 1)"),
     (
         "INSERT INTO denials (id, tenant, mark, reason, created_by) "
         "VALUES (gen_random_uuid(), $1, 'ein:89049032', 'stolen', 'token:ci')"

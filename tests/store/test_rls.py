@@ -18,7 +18,7 @@ _GUARDED = {
     *("mailbox", "results", "notifications", "requests", "events", "audit", "traces"),
     *("webhooks", "webhook_dead_letters", "departed", "euicc_tags", "imports", "import_problems", "smdps"),
     *("denials", "denial_rounds"),
-    *("identity_keys", "handovers", "handover_cards"),
+    *("identity_keys", "handovers", "handover_cards", "spreads"),
 }
 
 

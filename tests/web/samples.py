@@ -111,6 +111,8 @@ SAMPLES: Final[Mapping[str, Sample]] = {
     "withdraw": Sample({"id": "operation"}),
     "resume": Sample({"id": "parked"}),
     "getOrder": Sample({"id": "order"}),
+    "stopOrder": Sample({"id": "order"}),
+    "withdrawOrder": Sample({"id": "order"}),
     "getSummary": Sample(),
     "createToken": Sample(body=_TOKEN),
     "listTokens": Sample(),

@@ -199,7 +199,7 @@ def chain(
 
 @click.group()
 def orders() -> None:
-    """See what became of orders."""
+    """See what became of orders, stop them, take them back."""
 
 
 @orders.command()
@@ -210,6 +210,26 @@ def show(order: UUID, *, watch: bool) -> None:
     """Show how the operations of an order stand."""
     target = target_here()
     stands = target.run(lambda client: _follow(client, target, order) if watch else client.order_progress(order))
+    say(target, stands, lambda: _progress(stands))
+
+
+@orders.command()
+@click.argument("order", type=click.UUID, metavar="ID")
+@server_options
+def stop(order: UUID) -> None:
+    """Place nothing more of an order for very many cards; what is placed goes on."""
+    target = target_here()
+    stands = target.run(lambda client: client.stop_order(order))
+    say(target, stands, lambda: _progress(stands))
+
+
+@orders.command()
+@click.argument("order", type=click.UUID, metavar="ID")
+@server_options
+def withdraw(order: UUID) -> None:
+    """Take back all that an order placed; what may be with a card already is cleared up first."""
+    target = target_here()
+    stands = target.run(lambda client: client.withdraw_order(order))
     say(target, stands, lambda: _progress(stands))
 
 
@@ -306,6 +326,7 @@ def _order(target: Target, new: api.NewOrder) -> api.OrderAccepted:
 
 def _previewed(looked: api.OrderPreview) -> str:
     told = [f"{looked.operations} operations for {looked.lines} lines"]
+    told += [f"  of the first {looked.looked_at} cards:"] * (looked.looked_at is not None)
     told += [f"  now on {carrier}: {many}" for carrier, many in sorted(looked.carriers.items())]
     told += [f"  already so: {looked.already}"] * bool(looked.already)
     told += [f"  with changes waiting: {looked.queued}"] * bool(looked.queued)
@@ -320,14 +341,21 @@ async def _follow(client: Client, target: Target, order: UUID) -> api.OrderView:
     stands = await client.order_progress(order)
     quiet = Console(stderr=True, quiet=target.json)
     with Live(_progress(stands), console=quiet, auto_refresh=False, transient=True) as live:
-        while any(stands.states[state] for state in _OPEN):
+        while _goes_on(stands):
             await asyncio.sleep(_LOOK_EVERY_S)
             stands = await client.order_progress(order)
             live.update(_progress(stands), refresh=True)
     return stands
 
 
+def _goes_on(stands: api.OrderView) -> bool:
+    spreading = stands.spread is not None and stands.spread.finished_at is None
+    return spreading or any(stands.states[state] for state in _OPEN)
+
+
 def _placed(placed: api.OrderAccepted) -> str:
+    if placed.cards is not None:
+        return f"order {placed.order}: {placed.cards} cards are asked now; see 'eim orders show {placed.order} --watch'"
     told = [f"order {placed.order}: {placed.accepted} accepted; see 'eim orders show {placed.order}'"]
     told += [f"operation {each.operation} for {each.eid}" for each in placed.operations[:20]]
     told += [f"line {bad.line}: {bad.detail}" for bad in placed.bad_lines]
@@ -338,6 +366,16 @@ def _progress(stands: api.OrderView) -> Table:
     rows: list[tuple[object, object]] = [("order", stands.id), ("operation", stands.operation), ("size", stands.size)]
     rows += [(state, many) for state, many in stands.states.items() if many]
     rows += [(f"because: {reason}", many) for reason, many in stands.reasons.items()]
+    rows += _spread(stands.spread) if stands.spread is not None else []
+    rows += [("withdrawn", stands.withdrawn_at)] * (stands.withdrawn_at is not None)
     if stands.oldest_waiting is not None:
         rows.append(("waiting since", stands.oldest_waiting))
     return table(("", ""), rows)
+
+
+def _spread(spread: api.SpreadView) -> list[tuple[object, object]]:
+    left = f", {spread.seconds_left} s left" if spread.seconds_left is not None else ""
+    rows: list[tuple[object, object]] = [("cards reached", f"{spread.looked_at} of {spread.cards}{left}")]
+    rows += [(f"refused, {code}", many) for code, many in spread.refused.items()]
+    rows += [(each.eid, each.detail) for each in spread.refusals[:20]]
+    return rows + [("stopped", spread.stopped_at)] * (spread.stopped_at is not None)

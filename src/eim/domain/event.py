@@ -65,6 +65,8 @@ class Happening(Enum):
     EUICC_HANDOVER = ("euicc.handover", 1, "The card's hand-over to or from another eIM reached `stage`.")
     EUICC_KEY_TURNED = ("euicc.key_turned", 1, "The card obeys another key of ours from now on.")
     CERTIFICATE_REFUSED = ("certificate.refused", 1, "The card's certificate is not believed; `why` says the reason.")
+    ORDER_PLACED = ("order.placed", 1, "An order for very many cards begins: their operations have no `accepted` each.")
+    ORDER_SPREAD = ("order.spread", 1, "Such an order has reached all of its cards, or was stopped.")
     OPERATION_ACCEPTED = ("operation.accepted", 1, "An operation was ordered and will be done.")
     OPERATION_POSTPONED = ("operation.postponed", 1, "The card did not execute it now; it is sent again later.")
     OPERATION_PARKED = ("operation.parked", 1, "It could not be prepared several times; an operator resumes it.")
@@ -160,7 +162,10 @@ def schema_of(kind: Happening) -> str:
 
 def _subject(data: Mapping[str, object]) -> str:
     """What an event of no card is about."""
-    return f"denial/{data['denial']}" if "denial" in data else f"webhook/{data.get('webhook', '-')}"
+    for what in ("denial", "order"):
+        if what in data:
+            return f"{what}/{data[what]}"
+    return f"webhook/{data.get('webhook', '-')}"
 
 
 def is_type(pattern: str) -> bool:

@@ -133,6 +133,24 @@ class DenialToldData(ByData, frozen=True):
     reason: str
 
 
+class OrderPlacedData(ByData, frozen=True):
+    """`cards`: how many it means; `tag`: those with this tag, null: all of the tenant's."""
+
+    order: UUID
+    kind: str
+    cards: int
+    tag: str | None
+
+
+class OrderSpreadData(Struct, frozen=True):
+    """`operations`: how many it placed; `refused`: how many cards could not be asked that."""
+
+    order: UUID
+    operations: int
+    refused: int
+    stopped: bool
+
+
 class ProvenData(Struct, frozen=True):
     """What the card's signature covers (`form`) and how it is written (`coding`: raw or der)."""
 
@@ -365,6 +383,8 @@ DATA: Final[Mapping[Happening, type[Struct]]] = {
     Happening.EUICC_HANDOVER: HandedOverData,
     Happening.EUICC_KEY_TURNED: KeyTurnedData,
     Happening.CERTIFICATE_REFUSED: WhyData,
+    Happening.ORDER_PLACED: OrderPlacedData,
+    Happening.ORDER_SPREAD: OrderSpreadData,
     Happening.OPERATION_ACCEPTED: OperationAcceptedData,
     Happening.OPERATION_POSTPONED: OperationPostponedData,
     Happening.OPERATION_PARKED: OperationParkedData,

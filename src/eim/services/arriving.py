@@ -18,6 +18,7 @@ from eim.store import Db, audit, estate, events
 from eim.store.connect import Pool, transaction
 from eim.store.estate import Card, Present
 from eim.store.events import Event
+from eim.store.spreads import DRAWN
 
 _CHUNK: Final = 1_000
 _OUT: Final = ("out", "in_doubt")
@@ -134,7 +135,7 @@ class Arriving:
                 if here is not None:
                     await estate.remove(db, bucket, eid)
                     replaced += 1
-                new.append(_card(bucket, eid, card, (owner, counter)))
+                new.append(_card(bucket, eid, _counted(card), (owner, counter)))
             await estate.add(db, new)
             await _record(db, caller, new)
         added = done.added + len(new) - (replaced - done.replaced)
@@ -178,6 +179,15 @@ async def _identity(db: Db, wanted: Identity) -> IdentityId | None:
 
 def _counter(card: Euicc, here: Present | None, margin: int) -> int:
     return max(card.counter + margin, here.counter if here else 0)
+
+
+def _counted(card: Euicc) -> Euicc:
+    """The card with ordinals that its own counter has reached: what a bulk order drew elsewhere says nothing here."""
+    if all(each.ordinal < DRAWN for each in card.open_operations) and card.ordinals < DRAWN:
+        return card
+    ordered = sorted(card.open_operations, key=lambda each: each.ordinal)
+    counted = tuple(msgspec.structs.replace(each, ordinal=place) for place, each in enumerate(ordered, 1))
+    return msgspec.structs.replace(card, open_operations=counted, ordinals=len(counted))
 
 
 def _card(bucket: Bucket, eid: Eid, card: Euicc, placed: tuple[_Owner, int]) -> Card:

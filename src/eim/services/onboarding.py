@@ -297,6 +297,7 @@ async def _insert(db: Db, tenant: TenantId, newcomers: dict[int, Newcomer], prob
 
 async def _introduce(db: Db, caller: Caller, control: UUID, new: Sequence[Newcomer]) -> None:
     """Order what a card is asked first, and write down who added it."""
+    await euiccs.allocate(db, caller.tenant, {(n.bucket, n.eid): len(_INTRODUCTION) for n in new})
     for place, kind in enumerate(_INTRODUCTION):
         lines = [
             Line(n.bucket, derive_operation_id(control, place, n.eid), n.eid, n.identity, place + 1, Compact(kind))
@@ -304,7 +305,6 @@ async def _introduce(db: Db, caller: Caller, control: UUID, new: Sequence[Newcom
         ]
         terms = Terms(None, ordered_by="eim", priority=Priority.INTRODUCTION)
         await operations.insert(db, caller.tenant, terms, lines)
-    await euiccs.allocate(db, caller.tenant, {(n.bucket, n.eid): len(_INTRODUCTION) for n in new})
     await denials.look_if_any(db, caller.tenant, [n.bucket for n in new])
     await events.append(db, caller.tenant, [_onboarded(caller, n) for n in new])
     await audit.write(db, [_record(caller, n) for n in new])

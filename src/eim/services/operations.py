@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from eim.domain import opening
 from eim.domain.event import Happening
 from eim.domain.ids import (
     Bucket,
@@ -21,30 +20,31 @@ from eim.domain.ids import (
     format_iccid,
     read_eid,
 )
-from eim.domain.operation import ENDED, Kind, State, move
+from eim.domain.operation import ENDED, Kind, State
 from eim.domain.step import Step, compact, name_of
 from eim.domain.waiting import Held, held_at_first
 from eim.errors import Conflict, InvalidRequest, NotFound
 from eim.services import ordering, previewing
 from eim.services.limits import make_room_for_order
 from eim.services.lines import MOST_LINES, Problem, Problems, answered_before, remember
-from eim.services.ordering import Decided, Estate, Known, Ordering, Target
-from eim.services.previewing import Preview
+from eim.services.ordering import Decided, Estate, Ordering, Target
+from eim.services.orders import SPREAD_ABOVE, Progress, is_bulk, meant, progress_of, spread
+from eim.services.placing import PART, in_window, known_of, record_of, terms_of
+from eim.services.previewing import LOOKED_AT, Preview
 from eim.services.smdps import allow_ordered
 from eim.services.tokens import Caller
-from eim.store import Db, audit, dependents, euiccs, events, operations, orders, profiles, requests
+from eim.services.withdrawing import read, withdraw
+from eim.store import Db, audit, dependents, euiccs, events, operations, orders
 from eim.store.audit import Record
 from eim.store.connect import Pool, listing, transaction
 from eim.store.euiccs import Locked
 from eim.store.events import Event
-from eim.store.operations import Filter, Line, Operation, Terms
-from eim.store.orders import Order, Placing, Repeat, Share
-from eim.store.requests import Ask
+from eim.store.operations import Filter, Line, Operation
+from eim.store.orders import Placing, Repeat
 
 MOST_NAMED: Final = 1000  # an order of more lines is answered with counts only
 CONFIRM_ABOVE: Final = 100  # operations of one order
 _OURS: Final = "eim"
-_PART: Final = 32  # bits for the position of a line in front of the number of its package
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -62,6 +62,7 @@ class Accepted(msgspec.Struct, frozen=True):
     accepted: int
     placed: tuple[Placed, ...]  # empty when there are more than MOST_NAMED
     problems: tuple[Problem, ...]
+    cards: int | None = None  # that workers place it for, one by one; None: it is placed
 
 
 class Chained(msgspec.Struct, frozen=True):
@@ -95,37 +96,21 @@ class Stands(msgspec.Struct, frozen=True):
         return Accepted(self.order, len(self.lines), named, self.problems)
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """How the operations of an order stand."""
-
-    order: Order
-    shares: tuple[Share, ...]
-
-    def by_state(self) -> dict[State, int]:
-        return {state: sum(s.many for s in self.shares if s.state is state) for state in State}
-
-    def by_reason(self) -> dict[str, int]:
-        """The outcomes' reasons, and how often each."""
-        reasons = sorted({share.reason for share in self.shares} - {""})
-        return {reason: sum(s.many for s in self.shares if s.reason == reason) for reason in reasons}
-
-    def oldest_waiting(self) -> datetime | None:
-        """Since when the one that waits longest has been waiting."""
-        return min((share.oldest for share in self.shares if share.state not in ENDED), default=None)
-
-
 class Operations:
     """Places and withdraws operations. Holds the operator role's pool.
 
     confirm_above  an order for more operations has to repeat how many
+    spread_above   an order for more cards, by tag or for all, is spread by workers where it may skip some
     """
 
-    def __init__(self, pool: Pool, confirm_above: int = CONFIRM_ABOVE) -> None:
+    def __init__(self, pool: Pool, confirm_above: int = CONFIRM_ABOVE, *, spread_above: int = SPREAD_ABOVE) -> None:
         self._pool = pool
         self._confirm_above = confirm_above
+        self._spread_above = spread_above
 
     async def place(self, caller: Caller, asked: Ordering, repeat: Repeat | None) -> Accepted:
-        """Order `asked`, in one transaction: every line, or (OnError.SKIP) the good ones.
+        """Order `asked`, in one transaction: every line, or (OnError.SKIP) the good ones; for very many cards workers
+        place it then, chunk by chunk.
 
         The same request under the same key is answered as before and orders nothing. Raises InvalidRequest,
         InvalidLines, Unconfirmed, LimitReached, KeyReused.
@@ -136,12 +121,23 @@ class Operations:
             before = await answered_before(db, caller.tenant, repeat, control, Accepted)
             if before is not None:
                 return before
-            behind = await _behind(db, caller.tenant, asked)
-            placed = await _place(db, caller, asked, control, behind)
-            ordering.refuse_unconfirmed(asked.confirm, len(placed.lines), self._confirm_above)
-            done = placed.answer()
+            done = await self._place(db, caller, asked, control)
             await remember(db, caller.tenant, repeat, done)
         return done
+
+    async def _place(self, db: Db, caller: Caller, asked: Ordering, control: UUID) -> Accepted:
+        cards = await meant(db, caller.tenant, asked)
+        if is_bulk(asked, sum(cards.values()), self._spread_above):
+            many = sum(cards.values()) * len(asked.packages)
+            ordering.refuse_unconfirmed(asked.confirm, many, self._confirm_above)
+            await make_room_for_order(db, caller.tenant)
+            await spread(db, caller, asked, control, cards)
+            steps = (template.step for package in asked.packages for template in package)
+            await allow_ordered(db, caller, steps)
+            return Accepted(control, 0, (), (), sum(cards.values()))
+        placed = await _place(db, caller, asked, control, await _behind(db, caller.tenant, asked))
+        ordering.refuse_unconfirmed(asked.confirm, len(placed.lines), self._confirm_above)
+        return placed.answer()
 
     async def place_chain(self, caller: Caller, steps: Sequence[Ordering], repeat: Repeat | None) -> Chained:
         """Order `steps` for the same eUICCs, each step after the success of the one before it; all or nothing.
@@ -167,13 +163,16 @@ class Operations:
         asked = _checked(asked)
         problems = Problems()
         async with transaction(self._pool, tenant=caller.tenant) as db:
-            targets = await _targets(db, caller.tenant, asked)
+            many = sum((await meant(db, caller.tenant, asked)).values())
+            bulk = is_bulk(asked, many, self._spread_above)
+            targets = await _targets(db, caller.tenant, asked, LOOKED_AT if bulk else MOST_LINES)
             wanted = ordering.read(asked, targets, problems)
             at = sorted({(bucket_of(line.eid), line.eid) for line in wanted})
             cards = {card.eid: card for card in await euiccs.find(db, caller.tenant, at)}
-            known = await _known(db, caller.tenant, cards, await _behind(db, caller.tenant, asked))
+            known = await known_of(db, caller.tenant, cards, (await _behind(db, caller.tenant, asked)).steps)
         decided = ordering.decide(asked, wanted, known, problems)
-        return previewing.preview(asked, len(targets), known, decided, problems, self._confirm_above)
+        looked = previewing.preview(asked, len(targets), known, decided, problems, self._confirm_above)
+        return previewing.of_many(asked, looked, many) if bulk else looked
 
     async def withdraw(self, caller: Caller, operation: UUID) -> Operation:
         """Take an operation back; what may be with the card already becomes in_doubt, and is cleared up.
@@ -181,32 +180,28 @@ class Operations:
         Again changes nothing. Raises NotFound, and Conflict for what has ended otherwise.
         """
         async with transaction(self._pool, tenant=caller.tenant) as db:
-            found = await _read(db, caller.tenant, operation)
+            found = await read(db, caller.tenant, operation)
             bucket = bucket_of(found.eid)
             await euiccs.lock(db, caller.tenant, bucket, [found.eid])
-            found = await _take_back(db, caller.tenant, bucket, operation)
-            if not _withdrawn(found):
-                await _withdraw(db, caller, bucket, found)
-                await _tell(db, caller, bucket, found)
-            return await _read(db, caller.tenant, operation)
+            return await withdraw(db, caller, bucket, operation)
 
     async def resume(self, caller: Caller, operation: UUID) -> Operation:
         """Let a parked operation go on. Raises NotFound, and Conflict for one that is not parked."""
         async with transaction(self._pool, tenant=caller.tenant) as db:
-            found = await _read(db, caller.tenant, operation)
+            found = await read(db, caller.tenant, operation)
             bucket = bucket_of(found.eid)
             await euiccs.lock(db, caller.tenant, bucket, [found.eid])
-            found = await _read(db, caller.tenant, operation)
+            found = await read(db, caller.tenant, operation)
             if found.held is not Held.OPERATOR:
                 raise Conflict(f"operation {operation} is not parked, so there is nothing to resume")
             await operations.resume(db, caller.tenant, bucket, operation)
             await _tell_resumed(db, caller, bucket, found)
-            return await _read(db, caller.tenant, operation)
+            return await read(db, caller.tenant, operation)
 
     async def read(self, caller: Caller, operation: UUID) -> Operation:
         """One operation. Raises NotFound."""
         async with transaction(self._pool, tenant=caller.tenant) as db:
-            return await _read(db, caller.tenant, operation)
+            return await read(db, caller.tenant, operation)
 
     async def page(
         self, caller: Caller, wanted: Filter, before: tuple[datetime, UUID], limit: int
@@ -218,20 +213,17 @@ class Operations:
     async def progress(self, caller: Caller, order: UUID) -> Progress:
         """How an order stands. Raises NotFound."""
         async with transaction(self._pool, tenant=caller.tenant) as db:
-            found = await orders.read(db, caller.tenant, order)
-            if found is None:
-                raise NotFound(f"there is no order {order}")
-            return Progress(found, await orders.progress(db, caller.tenant, order))
+            return await progress_of(db, caller.tenant, order)
 
 
-async def _targets(db: Db, tenant: TenantId, asked: Ordering) -> Sequence[Target]:
+async def _targets(db: Db, tenant: TenantId, asked: Ordering, limit: int = MOST_LINES) -> Sequence[Target]:
     targets = asked.targets
     if isinstance(targets, Estate):
-        targets = tuple(Target(format_eid(eid)) for eid in await euiccs.tagged(db, tenant, targets.tag))
+        targets = tuple(Target(format_eid(eid)) for eid in await euiccs.tagged(db, tenant, targets.tag, limit))
     if not targets:
         raise InvalidRequest("no eUICC is meant by this order: name one, or a tag that some have")
     if len(targets) > MOST_LINES:
-        raise InvalidRequest(f"an order has at most {MOST_LINES} lines, this has {len(targets)}: split it by tag")
+        raise InvalidRequest(f"an order has at most {MOST_LINES} lines, this has {len(targets)}: order by tag")
     return targets
 
 
@@ -240,13 +232,14 @@ async def _place(db: Db, caller: Caller, asked: Ordering, control: UUID, behind:
     targets = await _targets(db, caller.tenant, asked)
     wanted = ordering.read(asked, targets, problems)
     locked = await _lock(db, caller.tenant, [line.eid for line in wanted])
-    decided = ordering.decide(asked, wanted, await _known(db, caller.tenant, locked, behind), problems)
+    known = await known_of(db, caller.tenant, locked, behind.steps)
+    decided = ordering.decide(asked, wanted, known, problems)
     settled = problems.settle(asked.on_error, len(targets))
     await make_room_for_order(db, caller.tenant)
     lines = await _lines(db, caller.tenant, control, decided)
     now = datetime.now(UTC)
     zones = {each.at.eid: each.at.time_zone for each in decided}
-    lines = [_in_window(_after(line, asked, behind), asked, zones[line.eid], now) for line in lines]
+    lines = [in_window(_after(line, asked, behind), asked, zones[line.eid], now) for line in lines]
     await _insert(db, caller, control, asked, lines)
     await allow_ordered(db, caller, (step for line in decided for package in line.packages for step in package))
     return Stands(control, tuple(decided), tuple(lines), settled)
@@ -286,23 +279,10 @@ def _after(line: Line, asked: Ordering, behind: Behind) -> Line:
     return msgspec.structs.replace(line, after=after, held=held)
 
 
-def _in_window(line: Line, asked: Ordering, time_zone: str | None, now: datetime) -> Line:
-    if asked.opening is None:
-        return line
-    first = max(asked.not_before or now, now)
-    return msgspec.structs.replace(line, window=opening.window(asked.opening, opening.zone_named(time_zone), first))
-
-
 def _checked(asked: Ordering) -> Ordering:
     now = datetime.now(UTC)
     ordering.check(asked, now)
     return ordering.timed(asked, now)
-
-
-async def _known(db: Db, tenant: TenantId, cards: Mapping[Eid, Locked], behind: Behind) -> Known:
-    at = [(card.bucket, card.eid) for card in cards.values()]
-    held, queued = await profiles.of_many(db, tenant, at), await operations.queued(db, tenant, at)
-    return Known(cards, held, queued, behind.steps)
 
 
 async def _lock(db: Db, tenant: TenantId, eids: Sequence[Eid]) -> Mapping[Eid, Locked]:
@@ -327,7 +307,7 @@ async def _lines(db: Db, tenant: TenantId, control: UUID, decided: Sequence[Deci
     for line in decided:
         eid, identity = line.at.eid, line.at.identity
         for part, steps in enumerate(line.packages):
-            ident = derive_operation_id(control, line.position | part << _PART, eid)
+            ident = derive_operation_id(control, line.position | part << PART, eid)
             lines.append(Line(line.at.bucket, ident, eid, identity, following[eid], compact(steps)))
             following[eid] += 1
     return lines
@@ -335,20 +315,10 @@ async def _lines(db: Db, tenant: TenantId, control: UUID, decided: Sequence[Deci
 
 async def _insert(db: Db, caller: Caller, control: UUID, asked: Ordering, lines: Sequence[Line]) -> None:
     """The order, its operations, what the timelines and the audit say of it, and the hint to the workers."""
-    terms = Terms(
-        order_id=control,
-        ordered_by=caller.actor,
-        priority=asked.priority,
-        not_before=asked.not_before,
-        expires_at=asked.expires_at,
-        after_event=asked.after_event,
-        opening=str(asked.opening) if asked.opening else None,
-        retries=asked.retries,
-    )
     await orders.insert(db, caller.tenant, Placing(control, asked.kind, len(lines), caller.actor))
-    await operations.insert(db, caller.tenant, terms, lines)
+    await operations.insert(db, caller.tenant, terms_of(asked, control, caller.actor), lines)
     await events.append(db, caller.tenant, [_accepted_event(caller, asked, line) for line in lines])
-    await audit.write(db, [_record(caller, control, asked, len(lines))])
+    await audit.write(db, [record_of(caller, control, asked, {"operations": len(lines)})])
     await events.hint(db, [line.bucket for line in lines])
 
 
@@ -366,64 +336,9 @@ def _accepted_event(caller: Caller, asked: Ordering, line: Line) -> Event:
     return Event(line.bucket, line.eid, Happening.OPERATION_ACCEPTED, data)
 
 
-def _record(caller: Caller, control: UUID, asked: Ordering, size: int) -> Record:
-    data = {
-        "kind": asked.kind.value,
-        "steps": [name_of(template.step) for template in asked.steps] or None,
-        "operations": size,
-        "iccid": asked.iccid,
-        "service_provider": asked.service_provider,
-        "rollback": asked.rollback,
-        "force_reason": asked.force_reason,
-    }
-    return Record(caller.tenant, caller.actor, "order.place", str(control), data)
-
-
-async def _read(db: Db, tenant: TenantId, operation: UUID) -> Operation:
-    bucket = bucket_in(operation)
-    found = await operations.read(db, tenant, bucket, operation) if bucket is not None else None
-    if found is None:
-        raise NotFound(f"there is no operation {operation}")
-    return found
-
-
-async def _take_back(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> Operation:
-    """The operation as it stands when no device can fetch it any more, unless one already did."""
-    found = await _read(db, tenant, operation)
-    if found.state is not State.SEALED or found.ordered_by == _OURS:
-        return found
-    await operations.take_back(db, bucket, found.eid)
-    return await _read(db, tenant, operation)
-
-
-def _withdrawn(found: Operation) -> bool:
-    return found.state is State.WITHDRAWN or (found.state is State.IN_DOUBT and found.doubt == "withdrawn")
-
-
-async def _withdraw(db: Db, caller: Caller, bucket: Bucket, found: Operation) -> None:
-    if found.ordered_by == _OURS:
-        raise Conflict("this operation is the eIM's own: it needs the answer, so it can't be withdrawn")
-    if found.state in (State.OUT, State.IN_DOUBT):
-        await operations.doubt(db, caller.tenant, bucket, found.id)
-        await requests.add(db, bucket, found.eid, Ask.RECOVER, "withdrawn")
-        return
-    move(found.state, State.WITHDRAWN)
-    await operations.withdraw(db, caller.tenant, bucket, found.id, caller.actor)
-
-
 async def _tell_resumed(db: Db, caller: Caller, bucket: Bucket, found: Operation) -> None:
     data = {"operation": str(found.id), "by": caller.actor}
     await events.append(db, caller.tenant, [Event(bucket, found.eid, Happening.OPERATION_RESUMED, data)])
     about = {"parked": found.parked}
     await audit.write(db, [Record(caller.tenant, caller.actor, "operation.resume", str(found.id), about, bucket)])
-    await events.hint(db, [bucket])
-
-
-async def _tell(db: Db, caller: Caller, bucket: Bucket, found: Operation) -> None:
-    data = {"operation": str(found.id), "was": found.state.value, "by": caller.actor}
-    await events.append(db, caller.tenant, [Event(bucket, found.eid, Happening.OPERATION_WITHDRAWN, data)])
-    record = Record(
-        caller.tenant, caller.actor, "operation.withdraw", str(found.id), {"was": found.state.value}, bucket
-    )
-    await audit.write(db, [record])
     await events.hint(db, [bucket])

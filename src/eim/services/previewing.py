@@ -13,6 +13,7 @@ from eim.services.lines import OnError, Problem, Problems
 from eim.services.ordering import Decided, Known, Ordering, size
 
 _NAMED: Final = 20  # EIDs and refusals that are given word for word
+LOOKED_AT: Final = 2000  # cards that the preview of an order for very many looks at
 _UNKNOWN: Final = "(not known yet)"
 _NONE: Final = "(none enabled)"
 _NO_NAME: Final = "(no name)"
@@ -30,6 +31,7 @@ class Preview(msgspec.Struct, frozen=True):
     examples: tuple[Eid, ...]
     problems: tuple[Problem, ...]  # the first ones
     confirm: int | None  # what the order has to repeat; None: it may go without
+    looked_at: int | None = None  # cards, the others being too many; None: all
 
 
 def preview(  # noqa: PLR0913 - a preview is a sum of all that is known
@@ -48,6 +50,15 @@ def preview(  # noqa: PLR0913 - a preview is a sum of all that is known
         examples=tuple(line.at.eid for line in decided[:_NAMED]),
         problems=found[:_NAMED],
         confirm=size(decided) if stands and size(decided) > limit else None,
+    )
+
+
+def of_many(asked: Ordering, looked: Preview, cards: int) -> Preview:
+    """The preview of an order for so many cards that only the first ones were looked at."""
+    many = cards * len(asked.packages)
+    refused = sum(looked.refused.values()) * len(asked.packages)
+    return msgspec.structs.replace(
+        looked, lines=cards, operations=many - refused, confirm=many, looked_at=min(LOOKED_AT, cards)
     )
 
 

@@ -18,7 +18,9 @@ from eim.services.clock import Watch
 from eim.services.handing import Handing
 from eim.services.lanes import Lane, LaneRules
 from eim.services.leasing import Leasing
+from eim.services.recalling import Recaller
 from eim.services.sealing import Sealer
+from eim.services.spreading import Spreader
 from eim.store import Db, due, handovers, requests, work
 from eim.store.connect import Pool, acquire, transaction
 from eim.store.due import Due
@@ -32,6 +34,7 @@ _COALESCE: Final = 0.02  # seconds between two rounds that hints wake: many hint
 _SLOWER: Final = 16  # times that a signature on brainpoolP256r1 costs more, about: its batches are that much smaller
 _CHORES: Final = "chores"
 _CLOCK: Final = "clock"
+_ORDERS: Final = "orders"
 _SLOW_AGAIN: Final = 5.0  # seconds between looks for a first identity on brainpoolP256r1
 
 # What one operation or request may cause, and what must not hold up the others.
@@ -58,13 +61,15 @@ class Worker:
         self._asking = asking
         self._handing = Handing(pool)
         self._watch = Watch(pool, leasing)
+        self._spreader = Spreader(pool, leasing)
+        self._recaller = Recaller(pool, leasing)
         self._rules = rules
         few = max(rules.batch // _SLOWER, 1)
         self._fast = Lane(LaneRules("P-256", slow=False, batch=rules.batch, ahead=rules.ahead))
         self._slow = Lane(LaneRules("brainpoolP256r1", slow=True, batch=few, ahead=rules.ahead))
         self._any_slow, self._slow_asked = False, -_SLOW_AGAIN
         self._alarms = {
-            name: asyncio.Event() for name in (_CHORES, _CLOCK, self._fast.rules.name, self._slow.rules.name)
+            name: asyncio.Event() for name in (_CHORES, _CLOCK, _ORDERS, self._fast.rules.name, self._slow.rules.name)
         }
 
     async def run(self) -> None:
@@ -74,12 +79,14 @@ class Worker:
             group.create_task(self._listen())
             group.create_task(self._repeat(_CHORES, self._do_chores))
             group.create_task(self._repeat(_CLOCK, self._watch.look))
+            group.create_task(self._repeat(_ORDERS, self._see_to_orders))
             group.create_task(self._repeat(self._fast.rules.name, self._seal_fast))
             group.create_task(self._repeat(self._slow.rules.name, self._seal_slow))
 
     async def round(self) -> int:
         """One round of all; how much it did. 0: there was nothing to do."""
-        return await self._do_chores() + await self._seal_fast() + await self._seal_slow()
+        orders = await self._see_to_orders()
+        return orders + await self._do_chores() + await self._seal_fast() + await self._seal_slow()
 
     async def _repeat(self, name: str, deed: Callable[[], Awaitable[int]]) -> None:
         alarm = self._alarms[name]
@@ -106,6 +113,10 @@ class Worker:
                 served += await self._alone(card.eid, self._handing.go_on(card, self._leasing.hold))
                 self._hint(card.bucket, card.eid)
         return served
+
+    async def _see_to_orders(self) -> int:
+        """Place and take back what was ordered for many."""
+        return await self._spreader.round() + await self._recaller.round()
 
     async def _seal_fast(self) -> int:
         return await self._seal_next(self._fast)

@@ -70,14 +70,17 @@ _FIND: Final = """
       JOIN identities i ON i.id = e.identity
      WHERE e.tenant = $3
 """
+# A bulk order gives ordinals without counting them here (store/spreads.py): the count goes on from the highest one.
 _ALLOCATE: Final = """
-    UPDATE euiccs e SET ordinals = e.ordinals + u.wanted
+    UPDATE euiccs e
+       SET ordinals = u.wanted + greatest(e.ordinals, (SELECT max(o.ordinal) FROM operations o
+                                                        WHERE o.bucket = e.bucket AND o.eid = e.eid))
       FROM unnest($1::smallint[], $2::bytea[], $3::integer[]) AS u (bucket, eid, wanted)
      WHERE e.bucket = u.bucket AND e.eid = u.eid AND e.tenant = $4
  RETURNING e.bucket, e.eid, e.ordinals
 """
-_EVERY: Final = "SELECT eid FROM euiccs WHERE tenant = $1"
-_TAGGED: Final = "SELECT eid FROM euicc_tags WHERE tenant = $1 AND tag = $2"
+_EVERY: Final = "SELECT eid FROM euiccs WHERE tenant = $1 LIMIT $2"
+_TAGGED: Final = "SELECT eid FROM euicc_tags WHERE tenant = $1 AND tag = $2 LIMIT $3"
 _READ: Final = """
     SELECT e.bucket, e.eid, e.created_at, e.label, e.tags, e.introduced_at, e.speaks, e.last_seen_at, e.inventory_at,
            e.group_name, e.time_zone,
@@ -301,9 +304,9 @@ async def allocate(db: Db, tenant: TenantId, wanted: Mapping[tuple[Bucket, Eid],
     return ordinals
 
 
-async def tagged(db: Db, tenant: TenantId, tag: str | None) -> list[Eid]:
-    """Every eUICC of the tenant, or every one with `tag`."""
-    rows = await db.fetch(_EVERY, tenant) if tag is None else await db.fetch(_TAGGED, tenant, tag)
+async def tagged(db: Db, tenant: TenantId, tag: str | None, limit: int) -> list[Eid]:
+    """Up to `limit` eUICCs of the tenant, or with `tag`."""
+    rows = await db.fetch(_EVERY, tenant, limit) if tag is None else await db.fetch(_TAGGED, tenant, tag, limit)
     return [Eid(r["eid"]) for r in rows]
 
 

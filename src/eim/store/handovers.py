@@ -76,7 +76,11 @@ _MOVE: Final = """
     UPDATE handover_cards SET stage = $4, operation = $5, reason = $6, changed_at = now()
      WHERE bucket = $1 AND eid = $2 AND handover = $3
 """
-_ORDINAL: Final = "UPDATE euiccs SET ordinals = ordinals + 1 WHERE bucket = $1 AND eid = $2 RETURNING ordinals"
+_ORDINAL: Final = """
+    UPDATE euiccs SET ordinals = 1 + greatest(ordinals, (SELECT max(o.ordinal) FROM operations o
+                                                          WHERE o.bucket = $1 AND o.eid = $2))
+     WHERE bucket = $1 AND eid = $2 RETURNING ordinals
+"""
 _PLACE: Final = """
     INSERT INTO operations (bucket, id, eid, tenant, identity, ordinal, kind, iccid, rollback, details, priority,
                             ordered_by)

@@ -34,6 +34,12 @@ _READ: Final = """
            opening, closes_at, retries, attempts, parked
       FROM operations WHERE bucket = $1 AND id = $2 AND tenant = $3
 """
+_READ_MANY: Final = """
+    SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, details, priority, state, doubt, outcome,
+           not_before, expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held,
+           opening, closes_at, retries, attempts, parked
+      FROM operations WHERE bucket = $1 AND id = ANY ($2::uuid[]) AND tenant = $3
+"""
 _PAGE: Final = """
     SELECT bucket, id, eid, order_id, ordinal, kind, iccid, rollback, details, priority, state, doubt, outcome,
            not_before, expires_at, ordered_by, created_at, handed_at, ended_at, after, after_event, held,
@@ -201,6 +207,11 @@ async def read(db: Db, tenant: TenantId, bucket: Bucket, operation: UUID) -> Ope
     """One operation; None when the tenant has none of this id."""
     row = await db.fetchrow(_READ, bucket, operation, tenant)
     return _operation(row) if row else None
+
+
+async def read_many(db: Db, tenant: TenantId, bucket: Bucket, ids: Sequence[UUID]) -> list[Operation]:
+    """Those of one bucket that the tenant has."""
+    return [_operation(row) for row in await db.fetch(_READ_MANY, bucket, ids, tenant)]
 
 
 async def page(

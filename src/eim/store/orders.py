@@ -10,11 +10,26 @@ from eim.domain.ids import TenantId
 from eim.domain.operation import Kind, State
 from eim.store import Db
 
-_INSERT: Final = "INSERT INTO orders (id, tenant, kind, size, ordered_by) VALUES ($1, $2, $3, $4, $5)"
-_READ: Final = "SELECT id, kind, size, ordered_by, created_at FROM orders WHERE id = $1 AND tenant = $2"
+_INSERT: Final = "INSERT INTO orders (id, tenant, kind, size, ordered_by, asked) VALUES ($1, $2, $3, $4, $5, $6)"
+_READ: Final = """
+    SELECT id, kind, size, ordered_by, created_at, asked IS NOT NULL AS is_bulk, stopped_at, spread_at, withdrawn_at,
+           recalled_at
+      FROM orders WHERE id = $1 AND tenant = $2
+"""
+# Waits for the chunk that a worker is just placing.
+_STOP: Final = """
+    UPDATE orders SET stopped_at = now()
+     WHERE id = $1 AND tenant = $2 AND asked IS NOT NULL AND spread_at IS NULL AND stopped_at IS NULL
+ RETURNING id
+"""
 _PROGRESS: Final = """
     SELECT state, coalesce(outcome ->> 'reason', '') AS reason, count(*) AS many, min(not_before) AS oldest
       FROM operations WHERE tenant = $1 AND order_id = $2 GROUP BY 1, 2
+"""
+_WITHDRAW: Final = """
+    UPDATE orders SET withdrawn_at = now(), withdrawn_by = $3
+     WHERE id = $1 AND tenant = $2 AND withdrawn_at IS NULL
+ RETURNING id
 """
 # A second request with the key waits here until the first commits or rolls back.
 _CLAIM: Final = """
@@ -33,14 +48,20 @@ class Placing(msgspec.Struct, frozen=True):
     kind: Kind
     size: int  # operations
     ordered_by: str
+    asked: object = None  # of a bulk order: JSON values of what it asks
 
 
 class Order(msgspec.Struct, frozen=True):
     id: UUID
     kind: Kind
-    size: int
+    size: int  # operations; 0 for a bulk order, whose are counted where they are placed
     ordered_by: str
     created_at: datetime
+    is_bulk: bool = False
+    stopped_at: datetime | None = None  # nothing more is placed since
+    spread_at: datetime | None = None  # every card was reached, or it was stopped
+    withdrawn_at: datetime | None = None  # what it placed is taken back since
+    recalled_at: datetime | None = None  # all of it was
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -68,12 +89,22 @@ class Answered(msgspec.Struct, frozen=True):
 
 async def insert(db: Db, tenant: TenantId, order: Placing) -> None:
     """Add the order itself; its operations carry its id."""
-    await db.execute(_INSERT, order.id, tenant, order.kind.value, order.size, order.ordered_by)
+    await db.execute(_INSERT, order.id, tenant, order.kind.value, order.size, order.ordered_by, order.asked)
 
 
 async def read(db: Db, tenant: TenantId, order: UUID) -> Order | None:
     row = await db.fetchrow(_READ, order, tenant)
-    return Order(row["id"], Kind(row["kind"]), row["size"], row["ordered_by"], row["created_at"]) if row else None
+    return msgspec.convert(dict(row), Order) if row else None
+
+
+async def stop(db: Db, tenant: TenantId, order: UUID) -> bool:
+    """Nothing more of a bulk order is placed once this commits; False when there was nothing to stop."""
+    return await db.fetchval(_STOP, order, tenant) is not None
+
+
+async def withdraw(db: Db, tenant: TenantId, order: UUID, actor: str) -> bool:
+    """What it placed is taken back from now on; False when that was said before."""
+    return await db.fetchval(_WITHDRAW, order, tenant, actor) is not None
 
 
 async def progress(db: Db, tenant: TenantId, order: UUID) -> tuple[Share, ...]:

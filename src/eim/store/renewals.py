@@ -47,7 +47,10 @@ _ON_THEIR_WAY: Final = """
 """
 _PLACE: Final = """
     WITH moved AS (
-        UPDATE euiccs e SET next_key = $4, next_counter = u.start, ordinals = e.ordinals + 1
+        UPDATE euiccs e
+           SET next_key = $4, next_counter = u.start,
+               ordinals = 1 + greatest(e.ordinals, (SELECT max(o.ordinal) FROM operations o
+                                                     WHERE o.bucket = e.bucket AND o.eid = e.eid))
           FROM unnest($1::smallint[], $2::bytea[], $5::uuid[], $6::integer[]) AS u (bucket, eid, id, start)
          WHERE e.bucket = u.bucket AND e.eid = u.eid AND e.tenant = $3
      RETURNING e.bucket, e.eid, e.tenant, e.identity, e.ordinals, u.id

@@ -25,7 +25,10 @@ _TOKEN: Final = """
 _UNVERIFIABLE: Final = "UPDATE euiccs SET unverifiable = $3 WHERE bucket = $1 AND eid = $2"
 _BELIEVE: Final = "UPDATE euiccs SET curve = $3, public_key = $4 WHERE bucket = $1 AND eid = $2"
 _NUMBER: Final = """
-    UPDATE euiccs SET packages = packages + 1, ordinals = ordinals + 1, counter = greatest(counter, coalesce($3, 0))
+    UPDATE euiccs
+       SET packages = packages + 1, counter = greatest(counter, coalesce($3, 0)),
+           ordinals = 1 + greatest(ordinals, (SELECT max(o.ordinal) FROM operations o
+                                               WHERE o.bucket = $1 AND o.eid = $2))
      WHERE bucket = $1 AND eid = $2
  RETURNING packages, ordinals
 """

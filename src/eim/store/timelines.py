@@ -13,8 +13,8 @@ from eim.store import Db
 Source = Literal["event", "order", "package", "result", "notification", "audit"]
 
 # Each part gives its own newest rows, so one page costs the same however long the past is. What the eIM orders by
-# itself has no event, a hand-out has its audit record only; the rows of results, notifications and onboardings say
-# more than their events.
+# itself, or an operator for very many cards, has no event, a hand-out has its audit record only; the rows of results,
+# notifications and onboardings say more than their events.
 # The rank tells apart what one transaction did at one time, cause before effect.
 _PAGE: Final = """
     (SELECT e.at, 6 AS rank, e.id, CASE WHEN e.kind = 'operation.accepted' THEN 'order' ELSE 'event' END AS source,
@@ -28,7 +28,9 @@ _PAGE: Final = """
     (SELECT o.created_at, 1, o.id, 'order', 'operation.accepted',
             jsonb_build_object('operation', o.id, 'kind', o.kind, 'by', o.ordered_by)
        FROM operations o
-      WHERE o.bucket = $1 AND o.eid = $2 AND o.tenant = $3 AND o.order_id IS NULL
+      WHERE o.bucket = $1 AND o.eid = $2 AND o.tenant = $3
+        AND (o.order_id IS NULL
+             OR EXISTS (SELECT 1 FROM orders b WHERE b.id = o.order_id AND b.tenant = $3 AND b.asked IS NOT NULL))
         AND (o.created_at, 1, o.id) < ($5, $6, $7)
       ORDER BY o.created_at DESC, o.id DESC LIMIT $8)
     UNION ALL

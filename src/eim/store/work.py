@@ -103,7 +103,9 @@ _DOUBTFUL: Final = """
      WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'in_doubt'
 """
 _ORDINAL: Final = """
-    UPDATE euiccs SET ordinals = ordinals + 1 WHERE bucket = $1 AND eid = $2 RETURNING ordinals
+    UPDATE euiccs SET ordinals = 1 + greatest(ordinals, (SELECT max(o.ordinal) FROM operations o
+                                                          WHERE o.bucket = $1 AND o.eid = $2))
+     WHERE bucket = $1 AND eid = $2 RETURNING ordinals
 """
 _INSERT: Final = """
     INSERT INTO operations (bucket, id, eid, tenant, identity, ordinal, kind, priority, ordered_by)

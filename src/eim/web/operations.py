@@ -17,6 +17,7 @@ from eim.services.identities import Identities
 from eim.services.lines import OnError
 from eim.services.operations import Operations
 from eim.services.ordering import Estate, Ordering, Target
+from eim.services.orders import Orders
 from eim.services.tokens import Caller, Scope
 from eim.store.operations import Filter
 from eim.web import views
@@ -29,8 +30,9 @@ _PRIORITIES: Final = {"normal": Priority.NORMAL, "urgent": Priority.URGENT}
 
 
 class OperationDesk:
-    def __init__(self, operations: Operations, estate: EstateReader, identities: Identities) -> None:
+    def __init__(self, operations: Operations, orders: Orders, estate: EstateReader, identities: Identities) -> None:
         self._operations = operations
+        self._orders = orders
         self._estate = estate
         self._identities = identities
 
@@ -56,6 +58,12 @@ class OperationDesk:
         back = Route("POST", "/v1/operations/{id}:withdraw", writes, "withdraw", "Take an operation back.")
         resume = Route("POST", "/v1/operations/{id}:resume", writes, "resume", "Let a parked operation go on.")
         order = Route("GET", "/v1/orders/{id}", reads, "getOrder", "How the operations of an order stand.")
+        stop = Route(
+            "POST", "/v1/orders/{id}:stop", writes, "stopOrder", "Place nothing more of an order for very many."
+        )
+        recall = Route(
+            "POST", "/v1/orders/{id}:withdraw", writes, "withdrawOrder", "Take back all that an order placed.", 202
+        )
         sums = Route("GET", "/v1/summary", reads, "getSummary", "The sums of the estate.")
         return [
             endpoint(place, api.NewOrder, api.Nothing, api.OrderAccepted, self.place),
@@ -65,6 +73,8 @@ class OperationDesk:
             endpoint(back, api.Nothing, api.Nothing, api.OperationView, self.withdraw),
             endpoint(resume, api.Nothing, api.Nothing, api.OperationView, self.resume),
             endpoint(one, api.Nothing, api.Nothing, api.OperationView, self.read),
+            endpoint(stop, api.Nothing, api.Nothing, api.OrderView, self.stop),
+            endpoint(recall, api.Nothing, api.Nothing, api.OrderView, self.recall),
             endpoint(order, api.Nothing, api.Nothing, api.OrderView, self.order),
             endpoint(sums, api.Nothing, api.Nothing, api.SummaryView, self.summary),
         ]
@@ -107,6 +117,12 @@ class OperationDesk:
 
     async def order(self, call: Call[api.Nothing, api.Nothing]) -> api.OrderView:
         return views.order(await self._operations.progress(call.caller, uuid_in(call.path)))
+
+    async def stop(self, call: Call[api.Nothing, api.Nothing]) -> api.OrderView:
+        return views.order(await self._orders.stop(call.caller, uuid_in(call.path)))
+
+    async def recall(self, call: Call[api.Nothing, api.Nothing]) -> api.OrderView:
+        return views.order(await self._orders.withdraw(call.caller, uuid_in(call.path)))
 
     async def summary(self, call: Call[api.Nothing, api.Nothing]) -> api.SummaryView:
         found = await self._estate.summary(call.caller)

@@ -22,6 +22,7 @@ from eim.services.identities import Blobs, Identities, no_blobs
 from eim.services.moving import Associations
 from eim.services.onboarding import CheckCertificates, Onboarding
 from eim.services.operations import CONFIRM_ABOVE, Operations
+from eim.services.orders import SPREAD_ABOVE, Orders
 from eim.services.outstanding import Outstanding
 from eim.services.ports import Cipher, Clock
 from eim.services.releasing import BarDesk
@@ -66,6 +67,7 @@ class OperatorServices(msgspec.Struct, frozen=True):
 
     onboarding: Onboarding
     operations: Operations
+    orders: Orders
     estate: EstateReader
     tokens: Tokens
     care: Care
@@ -96,6 +98,7 @@ class Ports(msgspec.Struct, frozen=True):
     now: Clock
     export: Callable[[Listed], Blobs] = no_blobs
     confirm_above: int = CONFIRM_ABOVE
+    spread_above: int = SPREAD_ABOVE
     reach: Reach = Reach()
     event_streams: int = 100
 
@@ -105,7 +108,8 @@ def services_on(pool: Pool, ports: Ports) -> OperatorServices:
     onboarding = Onboarding(pool, ports.check_certificates)
     return OperatorServices(
         onboarding=onboarding,
-        operations=Operations(pool, ports.confirm_above),
+        operations=Operations(pool, ports.confirm_above, spread_above=ports.spread_above),
+        orders=Orders(pool),
         estate=EstateReader(pool),
         tokens=Tokens(pool),
         care=Care(pool),
@@ -157,7 +161,7 @@ def endpoints_of(services: OperatorServices) -> list[Endpoint]:
         *UnknownDesk(services.unknown).endpoints(),
         *BarringDesk(services.bars, services.denials).endpoints(),
         *ProfileFinder(services.estate).endpoints(),
-        *OperationDesk(services.operations, services.estate, services.identities).endpoints(),
+        *OperationDesk(services.operations, services.orders, services.estate, services.identities).endpoints(),
         *TokenDesk(services.tokens).endpoints(),
         *TenantDesk(services.tenants).endpoints(),
         *IdentityDesk(services.identities).endpoints(),

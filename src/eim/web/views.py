@@ -12,13 +12,15 @@ from eim.domain.guards import Ppr, has_rule
 from eim.domain.ids import format_eid, format_iccid
 from eim.domain.standing import Standing
 from eim.services.lines import Problem
-from eim.services.operations import Accepted, Chained, Progress
+from eim.services.operations import Accepted, Chained
+from eim.services.orders import Progress, Spread
 from eim.services.previewing import Preview
 from eim.store.barring import Bar
 from eim.store.euicc_pages import Listed
 from eim.store.euiccs import Editable, Head, Seen
 from eim.store.events import Happened
 from eim.store.operations import Operation
+from eim.store.orders import Order
 from eim.store.profiles import Found
 from eim.web import steps
 
@@ -117,7 +119,7 @@ def event(happened: Happened) -> api.EventView:
 
 def accepted(done: Accepted) -> api.OrderAccepted:
     placed = tuple(api.PlacedLine(p.position + 1, format_eid(p.eid), p.operation) for p in done.placed)
-    return api.OrderAccepted(done.order, done.accepted, placed, bad_lines(done.problems))
+    return api.OrderAccepted(done.order, done.accepted, placed, bad_lines(done.problems), done.cards)
 
 
 def chained(done: Chained) -> api.ChainAccepted:
@@ -135,6 +137,7 @@ def preview(looked: Preview) -> api.OrderPreview:
         examples=tuple(map(format_eid, looked.examples)),
         bad_lines=bad_lines(looked.problems),
         confirm=looked.confirm,
+        looked_at=looked.looked_at,
     )
 
 
@@ -204,12 +207,27 @@ def order(progress: Progress) -> api.OrderView:
     return api.OrderView(
         id=placed.id,
         operation=placed.kind.value,
-        size=placed.size,
+        size=progress.size,
         ordered_by=placed.ordered_by,
         created_at=placed.created_at,
         states={state.value: many for state, many in progress.by_state().items()},
         reasons=progress.by_reason(),
         oldest_waiting=progress.oldest_waiting(),
+        spread=_spread(placed, progress.spread) if progress.spread is not None else None,
+        withdrawn_at=placed.withdrawn_at,
+        recalled_at=placed.recalled_at,
+    )
+
+
+def _spread(order: Order, found: Spread) -> api.SpreadView:
+    return api.SpreadView(
+        cards=found.cards,
+        looked_at=found.looked_at,
+        refused=found.refused,
+        refusals=tuple(api.RefusedCard(each.eid, each.code, each.text) for each in found.problems),
+        seconds_left=found.seconds_left(order, datetime.now(UTC)),
+        stopped_at=order.stopped_at,
+        finished_at=order.spread_at,
     )
 
 
