@@ -46,12 +46,12 @@ class Server(msgspec.Struct, frozen=True):
 def servers(database: Database, settings: Mapping[str, str] | None = None) -> Iterator[tuple[Server, Server]]:
     """(the eIM's device role on `database`, the constant one), each a process of its own with the same certificate."""
     with tempfile.TemporaryDirectory(prefix="eim-bench-") as folder:
-        environment = _environment(Path(folder), database) | dict(settings or {})
+        environment = environment_of(Path(folder), database) | dict(settings or {})
         config = load(None, environment).config
         files = credentials.device_tls(config, credentials.own_identity(config), app.now())
         with (
-            _started(["eim", "serve", "--role", "device", "--descriptor"], environment, files) as eim,
-            _started(["bench._constant"], environment, files) as constant,
+            started(["eim", "serve", "--role", "device", "--descriptor"], environment, files) as eim,
+            started(["bench._constant"], environment, files) as constant,
         ):
             yield eim, constant
 
@@ -157,13 +157,16 @@ async def _connect(server: Server) -> Device:
 
 
 @contextmanager
-def _started(command: Sequence[str], environment: dict[str, str], files: TlsFiles) -> Iterator[Server]:
+def started(
+    command: Sequence[str], environment: dict[str, str], files: TlsFiles, more: Sequence[str] = ()
+) -> Iterator[Server]:
+    """`python -m COMMAND DESCRIPTOR MORE` with a listening socket, until the block ends."""
     assert files.ca is not None
     context = trusting(files.ca.read_text())
     with serving.listen("127.0.0.1", 0, "device") as listener:
         descriptor = listener.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-m", *command, str(descriptor)], env=environment, pass_fds=[descriptor]
+            [sys.executable, "-m", *command, str(descriptor), *more], env=environment, pass_fds=[descriptor]
         )
         try:
             yield Server(
@@ -179,7 +182,7 @@ def _served_by(server: int) -> list[int]:
     return [server, *(pid for pid in tree(os.getpid()) if name_of(pid) == "postgres")]
 
 
-def _environment(folder: Path, database: Database) -> dict[str, str]:
+def environment_of(folder: Path, database: Database) -> dict[str, str]:
     root = folder / "root.pem"
     root.write_bytes(x509.load_der_x509_certificate(Pki.new().root_der).public_bytes(Encoding.PEM))
     ours = {

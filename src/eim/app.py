@@ -87,7 +87,7 @@ async def run_device(
     device = config.device
     suspicion = _suspicion(config)
     guesses = Guesses(GuessRules(device.guesses_a_second, device.guess_burst))
-    waiters, seen = Waiters(pool, device.wait_for_seal), Seen(pool, suspicion, guesses)
+    waiters, seen = Waiters(pool, device.wait_for_seal), Seen(pool, suspicion, guesses, device.last_seen_every)
     polls = Polls(pool, waiters, seen, now, unknown_answer(device.unknown_eid.value))
     rules = ResultRules(device.strays_limit, device.unknown_eid is UnknownEid.NOT_FOUND, suspicion)
     results = Results(pool, roots, rules, now)

@@ -213,6 +213,15 @@ class Device(msgspec.Struct, frozen=True):
             "to 80 seconds. About as many as it answers in a second. Of the door `own` only.",
         ),
     ] = 2_000
+    last_seen_every: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds for which the time an eUICC was last seen is not written again, so it may be behind "
+            "by twice as much at most. A device that polls more often than this costs far less.",
+        ),
+    ] = 300
     wait_for_seal: Annotated[
         float,
         Meta(ge=0, le=10, description="Seconds that a poll waits for work which is ordered but not signed yet."),

@@ -53,6 +53,7 @@ def test_every_benchmark_of_a_service_is_tried_here() -> None:
     own_size |= {"compare", "capacity"}  # reads what was measured
     own_size |= {"full_cycle", "mixed", "flames"}  # have no baseline
     own_size |= {"overload", "tls_handshake", "tls_memory"}  # count connections, and set them against nginx or a goal
+    own_size |= {"poll_door"}  # lasts for seconds, under wrk
     found = {file.stem for file in (_ROOT / "bench").glob("[!_]*.py")} - own_size
     assert found - _AS_SEEN.keys() == _LINES.keys()
 
@@ -170,3 +171,9 @@ def test_ten_times_as_many_devices_leave_a_process_at_work() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines() if not line.startswith("20")] == ["overload"]
+
+
+@pytest.mark.skipif(_load.wrk() is None or _nginx.found() is None, reason="there is no wrk or no nginx")
+def test_the_door_is_kept_beside_nginx_the_general_server_and_single_questions(tmp_path: Path) -> None:
+    _, found = _kept("poll_door", tmp_path, "--rounds", "1", "--operations", "1", "--euiccs", "500")
+    assert [each.name for each in found] == ["poll_http", "poll_tls", "door", "gathered", "poll_tls"]

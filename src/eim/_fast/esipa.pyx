@@ -2,9 +2,14 @@
 """Reads the message that comes millions of times a day: GetEimPackage in its plain form (SGP.32 section 6.3.2.6)."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
+from libc.string cimport memcmp
+
+from eim._fast.http cimport Post, read_usual
 
 cdef enum:
     EID_END = 21  # BF4F len 5A 10 and 16 octets
+
+cdef const char* BARE = b"\xbf\x4f\x12\x5a\x10"
 
 cdef struct Poll:
     bint state_change
@@ -46,3 +51,19 @@ def read_poll(bytes data not None):
     eid = PyBytes_FromStringAndSize(<const char*> octets + 5, 16)
     plmn = PyBytes_FromStringAndSize(<const char*> octets + poll.plmn, 3) if poll.plmn else None
     return eid, bool(poll.state_change), poll.cause, plmn, poll.plmn_tag
+
+
+def read_posted_poll(bytes segment not None, Py_ssize_t limit):
+    """(eid, X-Admin-Protocol or nothing) of a segment that is a usual request (http.pyx) with a poll of an EID alone.
+
+    limit  octets of a body
+    """
+    cdef const char* octets = PyBytes_AS_STRING(segment)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(segment)
+    cdef Post post
+    if not read_usual(<const uint8_t*> octets, size, limit, &post):
+        return None
+    if size - post.body != EID_END or memcmp(octets + post.body, BARE, 5) != 0:
+        return None
+    eid = PyBytes_FromStringAndSize(octets + post.body + 5, EID_END - 5)
+    return eid, PyBytes_FromStringAndSize(octets + post.admin, post.admin_size)

@@ -90,6 +90,7 @@ _MISSING_EID: Final = 4
 _PLMN_V1_0_1: Final = 0x81  # where v1.0.1 puts the PLMN
 _EMPTY_V1_0_1: Final = bytes.fromhex("BF5003BF5300")  # an empty BF53: every version decodes it
 _EMPTY: Final = bytes.fromhex("BF50023000")
+_BARE: Final = bytes.fromhex("BF4F125A10")
 _PACKAGES: Final = (b"\xbf\x51", b"\xbf\x52", b"\xbf\x54")
 
 
@@ -124,6 +125,11 @@ def receive(octets: bytes) -> Received:
     if tag in _STEPS:
         return _download(octets, node)
     raise Malformed(f"tag {tag:X} is no message from an IPA")
+
+
+def bare_poll(eid: bytes) -> Poll:
+    """The poll that says `eid`, of 16 octets, and nothing else."""
+    return Poll(eid, False, None, None, None, _BARE + eid)
 
 
 def _plain_poll(octets: bytes, plain: tuple[bytes, bool, int, bytes | None, int]) -> Poll:

@@ -1,101 +1,227 @@
 """Polls gathered: all that came while the database answered the ones before become one question (design 3.2).
 
-Most polls find nothing. The question finds out which of them surely do; whatever else there may be for the others, each
-of those is answered by itself, as if it had come alone.
+Most polls find nothing. The question finds out which of them surely do; for whom something is sealed, it is handed out
+together with the others' (services/handouts.py); whatever else there may be, those are answered by themselves, as if
+each had come alone.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Final
+import secrets
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Final, Protocol
 
 import msgspec
 
+from eim._fast.known import Known
 from eim.domain.ids import Bucket, Eid, bucket_of
 from eim.errors import EimError
-from eim.protocol.esipa import NO_PACKAGE, Poll
+from eim.protocol.esipa import Poll
+from eim.services.handouts import HandingOut
 from eim.services.polls import Polls
-from eim.store import Db, glances
+from eim.store import glances
 from eim.store.connect import Pool, acquire
-from eim.store.glances import Found, Glance
+from eim.store.glances import Found, Glance, Glances
 
 _MOST: Final = 1000  # polls in one question
 _AGAIN: Final = 0.2  # seconds before a lost connection is made again
+_MANY: Final = 8  # polls in a question: then more come at once, and are waited for as long as they do
+_TURNS: Final = 2  # of the event loop, at most
+_SECOND: Final = 48  # polls that wait before another lane asks, too: few large questions cost least
+_LONG: Final = 0.05  # seconds of one question; then another lane asks, too
+_SETS: Final = 1 << 18  # of four EIDs each: 16 MiB at most
+_NOTHING: Final = Found(nobody=False, sealed=False, more=False, stale=False)
 
-# The answer; None: this one has to be answered by itself; or why there is none.
-Respond = Callable[[bytes | EimError | None], None]
+
+class Caller(Protocol):
+    """Whoever polled and waits for the answer."""
+
+    peer: str
+    source: int  # the peer in 32 bits
+
+    def nothing(self) -> None:
+        """Nothing waits for it."""
+        ...
+
+    def hear(self, found: bytes | EimError | None) -> None:
+        """The answer; None: this one has to be answered by itself; or why there is none."""
+        ...
 
 
 class _Asked(msgspec.Struct, frozen=True):
+    """A poll that is looked at in full. None for `poll`: it says the EID and nothing else."""
+
     bucket: Bucket
     eid: Eid
-    poll: Poll
-    peer: str
-    respond: Respond
+    poll: Poll | None
+    caller: Caller
+
+    def glance(self) -> Glance:
+        poll = self.poll
+        return Glance(self.bucket, self.eid, poll.plmn if poll else None, poll is not None and poll.speaks is not None)
+
+
+class _Batch(msgspec.Struct):
+    """What one lane has taken and not answered yet."""
+
+    known: list[tuple[Bucket, Eid, Caller]] = []
+    others: list[_Asked] = []
+
+    def callers(self) -> Iterator[Caller]:
+        yield from (caller for _, _, caller in self.known)
+        yield from (asked.caller for asked in self.others)
 
 
 class Gathering:
-    """Guards the polls that wait for a question of this process. Each lane holds one connection."""
+    """Guards the polls that wait for a question of this process. Each lane holds one connection.
+
+    Who was looked at in full a moment ago, and calls from where it called then, is asked for in short. Everything
+    that changes with the full look can wait for the next: that it was onboarded, and when it was last seen.
+    """
 
     def __init__(self, pool: Pool, polls: Polls, lanes: int) -> None:
         self._pool = pool
         self._polls = polls
         self._lanes = lanes
-        self._waiting: list[_Asked] = []
-        self._somebody = asyncio.Event()
+        self._stale_after = polls.stale_after
+        self._handing_out = HandingOut(pool)
+        self._looked = Known(_SETS, secrets.randbits(64))
+        self._began = time.monotonic() - self._stale_after - 1
+        self._now = self._seconds()  # as of the last question
+        self._known: list[tuple[Bucket, Eid, Caller]] = []
+        self._others: list[_Asked] = []
+        self._calls = [asyncio.Event() for _ in range(lanes)]
 
-    def ask(self, poll: Poll, peer: str, respond: Respond) -> None:
-        """Have `respond` called once, from the event loop, as soon as it is known."""
-        if (refusal := self._polls.refusal(peer)) is not None:
-            respond(refusal)
+    def ask(self, poll: Poll, caller: Caller) -> None:
+        """Have `caller` told once, from the event loop, as soon as it is known."""
+        if (refusal := self._polls.refusal(caller.peer)) is not None:
+            caller.hear(refusal)
             return
         if poll.state_change:  # said once, and to be committed
-            respond(None)
+            caller.hear(None)
             return
         eid = Eid(poll.eid)
-        self._waiting.append(_Asked(bucket_of(eid), eid, poll, peer, respond))
-        self._somebody.set()
+        self._others.append(_Asked(bucket_of(eid), eid, poll, caller))
+        self._call()
+
+    def ask_bare(self, eid: Eid, caller: Caller) -> None:
+        """The same for a poll that says `eid` and nothing else."""
+        bucket = self._looked.find(eid, caller.source, self._now - self._stale_after)
+        if bucket >= 0:
+            self._known.append((Bucket(bucket), eid, caller))
+        elif (refusal := self._polls.refusal(caller.peer)) is not None:
+            caller.hear(refusal)
+            return
+        else:
+            self._others.append(_Asked(bucket_of(eid), eid, None, caller))
+        self._call()
 
     async def run(self) -> None:
         """Ask and answer until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._lanes):
-                group.create_task(self._lane())
+            group.create_task(self._handing_out.run())
+            for number in range(self._lanes):
+                group.create_task(self._lane(number))
 
-    async def _lane(self) -> None:
-        asked: list[_Asked] = []
+    def _seconds(self) -> int:
+        return int(time.monotonic() - self._began)
+
+    def _call(self) -> None:
+        """Wake the first lane; all of them when more wait than one should take."""
+        self._calls[0].set()
+        if len(self._known) + len(self._others) >= _SECOND:
+            self._call_all()
+
+    def _call_all(self) -> None:
+        if self._known or self._others:
+            for call in self._calls:
+                call.set()
+
+    async def _lane(self, number: int) -> None:
+        call, batch = self._calls[number], _Batch()
         while True:
             try:
                 async with acquire(self._pool) as db:
+                    questions = await glances.prepare(db, self._stale_after)
                     while True:
-                        await self._somebody.wait()
-                        asked = self._take()
-                        for each, found in zip(asked, await _glance(db, asked), strict=True):
-                            self._answer(each, found)
-                        asked = []
+                        await call.wait()
+                        await self._gather(len(batch.known) + len(batch.others))
+                        batch = self._take(call)
+                        await self._answer(questions, batch)
             except EimError as error:
-                for each in [*asked, *self._take()]:
-                    each.respond(error)
-                asked = []
+                for each in (batch, self._take(call)):
+                    for caller in each.callers():
+                        caller.hear(error)
+                batch = _Batch()
                 await asyncio.sleep(_AGAIN)
 
-    def _take(self) -> list[_Asked]:
-        asked, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
-        if not self._waiting:
-            self._somebody.clear()
-        return asked
+    async def _gather(self, before: int) -> None:
+        """Where many just came at once, let in those who are coming now. No timer: nobody waits for nothing."""
+        for _ in range(_TURNS if before >= _MANY else 0):
+            if len(self._known) + len(self._others) >= before:
+                return
+            await asyncio.sleep(0)
 
-    def _answer(self, asked: _Asked, found: Found) -> None:
-        match found:
-            case Found.NOTHING:
-                self._polls.note(asked.bucket, asked.poll, asked.peer)
-                asked.respond(NO_PACKAGE)
-            case Found.NOBODY:
-                asked.respond(self._polls.answer_stranger(asked.eid, asked.peer))
-            case Found.MORE:
-                asked.respond(None)
+    def _take(self, call: asyncio.Event) -> _Batch:
+        batch = _Batch(self._known[:_MOST], self._others[:_MOST])
+        self._known, self._others = self._known[_MOST:], self._others[_MOST:]
+        if not self._known and not self._others:
+            call.clear()
+        return batch
+
+    async def _answer(self, questions: Glances, batch: _Batch) -> None:
+        self._now = self._seconds()
+        stuck = asyncio.get_running_loop().call_later(_LONG, self._call_all)
+        try:
+            if batch.known:
+                found = await questions.short([each[0] for each in batch.known], [each[1] for each in batch.known])
+                known, batch.known = batch.known, []
+                self._answer_known(known, found)
+            if batch.others:
+                full = await questions.full([each.glance() for each in batch.others])
+                others, batch.others = batch.others, []
+                self._answer_others(others, full)
+        finally:
+            stuck.cancel()
+
+    def _answer_known(self, known: list[tuple[Bucket, Eid, Caller]], found: dict[int, bool]) -> None:
+        for place, is_sealed in found.items():
+            bucket, eid, caller = known[place]
+            if is_sealed:
+                self._handing_out.ask(bucket, eid, caller)
+            else:
+                caller.hear(None)
+        if found:
+            known = [each for place, each in enumerate(known) if place not in found]
+        for _, _, caller in known:
+            caller.nothing()
+
+    def _answer_others(self, others: list[_Asked], found: dict[int, Found]) -> None:
+        for place, asked in enumerate(others):
+            self._answer_one(asked, found.get(place, _NOTHING))
+
+    def _answer_one(self, asked: _Asked, found: Found) -> None:
+        bucket, eid, caller = asked.bucket, asked.eid, asked.caller
+        if found.nobody:
+            caller.hear(self._polls.answer_stranger(eid, caller.peer))
+        elif found.more:
+            caller.hear(None)
+        else:
+            if asked.poll is None:
+                self._looked.note(eid, caller.source, self._now, bucket)
+            plmn = asked.poll.plmn if asked.poll is not None else None
+            if found.stale:
+                self._polls.note(bucket, eid)
+            sign = self._polls.sign_in(eid, plmn, caller.peer)
+            if not found.sealed:
+                caller.nothing()
+            elif sign is None:
+                self._handing_out.ask(bucket, eid, caller)
+            if sign is not None:  # it may bar the eUICC, so it is written down before anything goes out
+                then = partial(caller.hear, None) if found.sealed else _do_nothing
+                self._polls.suspect_beside(bucket, eid, sign, then)
 
 
-async def _glance(db: Db, asked: Sequence[_Asked]) -> Sequence[Found]:
-    if not asked:
-        return ()
-    return await glances.glance(db, [Glance(e.bucket, e.eid, e.poll.plmn, e.poll.speaks is not None) for e in asked])
+def _do_nothing() -> None:
+    """It has its answer."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
@@ -30,6 +31,7 @@ _INVALID_EID: Final = 3
 _TAKE_DEADLINE: Final = 0.5  # seconds: a committed stop is final one second later
 _FLUSH_EVERY: Final = 2.0  # seconds of last-seen times that a crash may lose
 _FLUSH_AT_MOST: Final = 5_000
+STALE_AFTER: Final = 300  # seconds: a last-seen time that is younger is not written again
 _RULES: Final = SuspicionRules()
 
 _log = structlog.get_logger()
@@ -46,6 +48,7 @@ class Polls:
         self._clock = clock
         self._asides: set[asyncio.Task[None]] = set()
         self._unknown = unknown  # the answer for an EID that nobody onboarded
+        self.stale_after = seen.stale_after
 
     async def answer(self, poll: Poll, peer: str) -> bytes:
         """The octets for one poll; a package is handed out by a commit that has happened when this returns.
@@ -62,7 +65,7 @@ class Polls:
             return self.answer_stranger(eid, peer)
         came_at = self._clock()
         self._seen.note(bucket, eid, came_at)
-        if sign := self._seen.sources.suspicious(eid, peer, poll.plmn, time.monotonic()):
+        if sign := self.sign_in(eid, poll.plmn, peer):
             await self._suspect(bucket, eid, sign)
         answer = await self._answer(bucket, eid, poll, look)
         if look.traced:
@@ -81,20 +84,27 @@ class Polls:
         self._seen.strangers.note(eid, peer)
         return self._unknown
 
-    def note(self, bucket: Bucket, poll: Poll, peer: str) -> None:
-        """One that surely finds nothing was here; what is suspicious about it is written down beside."""
-        eid = Eid(poll.eid)
+    def note(self, bucket: Bucket, eid: Eid) -> None:
+        """It was seen now."""
         self._seen.note(bucket, eid, self._clock())
-        if sign := self._seen.sources.suspicious(eid, peer, poll.plmn, time.monotonic()):
-            task = asyncio.get_running_loop().create_task(self._suspect_aside(bucket, eid, sign))
-            self._asides.add(task)
-            task.add_done_callback(self._asides.discard)
 
-    async def _suspect_aside(self, bucket: Bucket, eid: Eid, sign: Sign) -> None:
+    def sign_in(self, eid: Eid, plmn: bytes | None, peer: str) -> Sign | None:
+        """What is suspicious about a poll from `peer` for an EID that is onboarded."""
+        return self._seen.sources.suspicious(eid, peer, plmn, time.monotonic())
+
+    def suspect_beside(self, bucket: Bucket, eid: Eid, sign: Sign, then: Callable[[], None]) -> None:
+        """Write down what is suspicious, beside everything else, and call `then`."""
+        task = asyncio.get_running_loop().create_task(self._suspect_and(bucket, eid, sign, then))
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
+
+    async def _suspect_and(self, bucket: Bucket, eid: Eid, sign: Sign, then: Callable[[], None]) -> None:
         try:
             await again(lambda: self._suspect(bucket, eid, sign))
         except Unavailable as error:  # its sources go on alternating, so the next sign comes soon
             _log.warning("poll.sign_lost", code=error.code)
+        finally:
+            then()
 
     async def _answer(self, bucket: Bucket, eid: Eid, poll: Poll, look: Look) -> bytes:
         asked = await self._record(bucket, eid, poll, look)
@@ -146,13 +156,23 @@ class Polls:
 class Seen:
     """Guards the buffer of last-seen times: written in bulk, never one row a poll. A crash loses two seconds.
 
+    One that was written less than `stale_after` seconds ago stays as it is: a device that polls all the time costs a
+    write no more often than that.
+
     `strangers` are those whom nobody onboarded: they have no row that could say when they were seen. `sources` is
     where the others polled from, and `guesses` how many EIDs nobody knew.
     """
 
-    def __init__(self, pool: Pool, rules: SuspicionRules = _RULES, guesses: Guesses | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        rules: SuspicionRules = _RULES,
+        guesses: Guesses | None = None,
+        stale_after: int = STALE_AFTER,
+    ) -> None:
         self._pool = pool
         self.guesses = guesses or Guesses()
+        self.stale_after = stale_after
         self.strangers = Strangers(pool)
         self.sources = Sources(rules)
         self._at: dict[tuple[Bucket, Eid], datetime] = {}
@@ -173,10 +193,11 @@ class Seen:
     async def _flush_or_keep(self) -> None:
         noted, self._at = self._at, {}
         rows = [(bucket, eid, at) for (bucket, eid), at in noted.items()]
+        stale_after = timedelta(seconds=self.stale_after)
         try:
             for start in range(0, len(rows), _FLUSH_AT_MOST):
                 async with transaction(self._pool) as db:
-                    await associations.seen(db, rows[start : start + _FLUSH_AT_MOST])
+                    await associations.seen(db, rows[start : start + _FLUSH_AT_MOST], stale_after)
         except DatabaseUnavailable:
             self._at = noted | self._at
 

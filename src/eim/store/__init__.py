@@ -4,5 +4,7 @@ from typing import TypeAlias
 
 from asyncpg import Connection, Record
 from asyncpg.pool import PoolConnectionProxy
+from asyncpg.prepared_stmt import PreparedStatement
 
 Db: TypeAlias = "Connection[Record] | PoolConnectionProxy[Record]"
+Prepared: TypeAlias = "PreparedStatement[Record]"

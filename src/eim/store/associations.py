@@ -1,7 +1,7 @@
 """Our side of one eUICC's association: table `euiccs`, as polls, results and the worker read and write it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -58,7 +58,7 @@ _PLMN: Final = "UPDATE euiccs SET plmn = $3 WHERE bucket = $1 AND eid = $2"
 _SEEN: Final = """
     UPDATE euiccs e SET last_seen_at = u.at, seen_on = (u.at AT TIME ZONE 'UTC')::date
       FROM unnest($1::smallint[], $2::bytea[], $3::timestamptz[]) AS u (bucket, eid, at)
-     WHERE e.bucket = u.bucket AND e.eid = u.eid AND (e.last_seen_at IS NULL OR e.last_seen_at < u.at)
+     WHERE e.bucket = u.bucket AND e.eid = u.eid AND (e.last_seen_at IS NULL OR e.last_seen_at < u.at - $4::interval)
 """
 # Counter and package number are allocated here, under the row's lock, in the transaction that stores the octets.
 # While it is not known which of two keys a card obeys, the one on trial signs; where a new count begins with the new
@@ -243,10 +243,13 @@ async def moved_to_plmn(db: Db, bucket: Bucket, eid: Eid, plmn: bytes) -> None:
     await db.execute(_PLMN, bucket, eid, plmn)
 
 
-async def seen(db: Db, seen_at: Sequence[tuple[Bucket, Eid, datetime]]) -> None:
-    """Write many last-seen times at once, in the order of the keys so that two writers can't lock each other out."""
+async def seen(db: Db, seen_at: Sequence[tuple[Bucket, Eid, datetime]], stale_after: timedelta) -> None:
+    """Write many last-seen times at once, in the order of the keys so that two writers can't lock each other out.
+
+    stale_after  what is there and not older than this is left alone
+    """
     rows = sorted(seen_at)
-    await db.execute(_SEEN, [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
+    await db.execute(_SEEN, [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], stale_after)
 
 
 async def try_token(db: Db, bucket: Bucket, eid: Eid, token: int | None) -> None:

@@ -17,9 +17,10 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp
 
+from eim._fast.esipa import read_posted_poll
 from eim.domain.ids import Eid
 from eim.errors import EimError, Malformed
-from eim.protocol.esipa import Poll, Provided, Received
+from eim.protocol.esipa import NO_PACKAGE, Poll, Provided, Received, bare_poll
 from eim.services.collecting import Collecting
 from eim.services.esipa import Esipa, polled_eid
 from eim.services.gathering import Gathering
@@ -35,6 +36,7 @@ _MOST_WAITING: Final = 16  # requests of one connection behind the one under way
 _PATH: Final = PATH.encode()
 _MEDIA_TYPE: Final = MEDIA_TYPE.encode()
 _DRAIN: Final = 5.0  # seconds for requests under way when the process ends
+_MOST_PROTOCOLS: Final = 64  # values of X-Admin-Protocol for which an answer is kept ready
 _CLOSE: Final = b"Connection: close\r\n"
 
 _log = structlog.get_logger()
@@ -68,6 +70,7 @@ class Door:
         self._tasks: set[asyncio.Task[None]] = set()
         self._second = 0
         self._date = b""
+        self._nothing: dict[bytes, bytes] = {}  # the whole answer that says so, by X-Admin-Protocol, for this second
 
     def connect(self) -> "Connection":
         """The protocol of a new connection."""
@@ -81,12 +84,27 @@ class Door:
 
     def write(self, status: int, headers: Iterable[tuple[bytes, bytes]], end: bytes) -> bytes:
         """An answer's octets up to its body, as Hypercorn would write them; `end` follows the Date."""
-        second = int(time.time())
-        if second != self._second:
-            self._second, self._date = second, formatdate(second, usegmt=True).encode()
+        self._look_at_the_clock()
         lines = [b"HTTP/1.1 %d \r\n" % status]
         lines += [b"%b: %b\r\n" % each for each in headers]
         return b"%bdate: %b\r\n%b\r\n" % (b"".join(lines), self._date, end)
+
+    def say_nothing(self, admin: bytes) -> bytes:
+        """The whole answer to a poll that finds nothing, on a connection that is kept."""
+        self._look_at_the_clock()
+        octets = self._nothing.get(admin)
+        if octets is None:
+            headers = _headers(Answer(200, {"X-Admin-Protocol": _admin(admin)}, NO_PACKAGE, MEDIA_TYPE))
+            octets = self.write(200, headers, b"") + NO_PACKAGE
+            if len(self._nothing) < _MOST_PROTOCOLS:
+                self._nothing[admin] = octets
+        return octets
+
+    def _look_at_the_clock(self) -> None:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._date = second, formatdate(second, usegmt=True).encode()
+            self._nothing.clear()
 
     async def drain(self) -> None:
         """Finish what is under way; connections that wait for their next request end now."""
@@ -103,8 +121,8 @@ class Door:
 class Connection(asyncio.Protocol):
     """Guards one connection: what came of it and is not answered yet."""
 
-    __slots__ = ("_busy", "_door", "_full", "_last", "_paused", "_reader", "_transport", "_waiting", "deadline", "peer",
-                 "polled", "slot")  # fmt: skip
+    __slots__ = ("_busy", "_door", "_full", "_head", "_last", "_paused", "_poll", "_reader", "_transport", "_waiting",
+                 "deadline", "peer", "polled", "slot", "source")  # fmt: skip
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -115,6 +133,9 @@ class Connection(asyncio.Protocol):
         self._last = False  # nothing more is read or answered after this one
         self._paused = False  # the peer does not read what we wrote
         self._full = False  # we don't read what the peer wrote
+        self._head: Head | None = None  # of the poll that is being answered; None: a bare one, kept in a shorter way
+        self._poll: Poll | bytes = b""  # it, or the X-Admin-Protocol of a bare one, whose EID is `polled`
+        self.source = 0
         self.polled: Eid | None = None  # the EID that last polled on this connection: an untrusted hint
         self.peer = "unknown"
         self.deadline = inf
@@ -126,6 +147,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment] # of uvloop, which has no common class with asyncio's
         name = transport.get_extra_info("peername")
         self.peer = str(name[0]) if name else "unknown"
+        self.source = hash(self.peer) & 0xFFFFFFFF
         if self._door.draining or len(self._door.connections) >= self._door.rules.connections:
             self.expire()
             return
@@ -141,6 +163,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         was_reading = self._reader.reading
+        if not (self._busy or was_reading or self._waiting or self._last or self._paused):
+            usual = read_posted_poll(data, self._door.rules.body_limit)
+            if usual is not None:
+                self._bare_poll(*usual)
+                return
         self._reader.feed(data)
         if self._reader.reading and not was_reading:
             self.deadline = time.monotonic() + self._door.rules.request
@@ -172,7 +199,7 @@ class Connection(asyncio.Protocol):
             return
         if self._reader.reading and not self._paused and not self._last:
             head, self._last = Head(), True
-            self._send(head, plain(408, "the message was not complete in time", _admin(head)))
+            self._send(head, plain(408, "the message was not complete in time", _admin(head.admin)))
         else:
             self._transport.abort()
 
@@ -207,7 +234,7 @@ class Connection(asyncio.Protocol):
         if request.fault is not None:
             self._last = True
             fault = request.fault
-            self._send(request.head, plain(fault.status, fault.text, _admin(request.head)))
+            self._send(request.head, plain(fault.status, fault.text, _admin(request.head.admin)))
         elif request.head.target == _PATH and request.head.method == "POST":
             self._esipa(request)
         else:
@@ -216,21 +243,22 @@ class Connection(asyncio.Protocol):
     def _esipa(self, request: Request) -> None:
         head = request.head
         if head.content_type not in (_MEDIA_TYPE, None) and not binding.is_asn1(head.content_type.decode("latin-1")):
-            self._send(head, binding.wrong_media_type(_admin(head)))
+            self._send(head, binding.wrong_media_type(_admin(head.admin)))
             return
-        if (refusal := self._door.admission.refusal(_admin(head))) is not None:
+        if (refusal := self._door.admission.refusal(_admin(head.admin))) is not None:
             self._send(head, refusal)
             return
         try:
             received = binding.read(request.body)
         except Malformed as error:
-            self._send(head, binding.refusal(error, _admin(head)))
+            self._send(head, binding.refusal(error, _admin(head.admin)))
             return
         if (eid := polled_eid(received)) is not None:
             self.polled = eid
         match received:
             case Poll():
-                self._door.gathering.ask(received, self.peer, self._responder(head, received))
+                self._head, self._poll = head, received
+                self._door.gathering.ask(received, self)
             case Provided():
                 self._door.collecting.bring(received, self._responder(head, received))
             case _:
@@ -240,17 +268,56 @@ class Connection(asyncio.Protocol):
         """What those that answer many at once call with the answer; with None for one that is answered by itself."""
 
         def respond(found: bytes | EimError | None) -> None:
-            if isinstance(found, bytes):
-                self._send(head, Answer(200, {"X-Admin-Protocol": _admin(head)}, found, MEDIA_TYPE))
-            elif found is None:
-                self._door.spawn(self._answer(head, received))
-            else:
-                self._send(head, _refusal(found, _admin(head)))
+            self._respond(head, received, found)
 
         return respond
 
+    def _respond(self, head: Head, received: Received, found: bytes | EimError | None) -> None:
+        if isinstance(found, bytes):
+            self._send(head, Answer(200, {"X-Admin-Protocol": _admin(head.admin)}, found, MEDIA_TYPE))
+        elif found is None:
+            self._door.spawn(self._answer(head, received))
+        else:
+            self._send(head, _refusal(found, _admin(head.admin)))
+
+    def _bare_poll(self, eid: bytes, admin: bytes) -> None:
+        """What the general way would come to, for the request that comes most."""
+        self._busy = True
+        self._door.admission.under_way += 1
+        self.deadline = inf
+        if (refusal := self._door.admission.refusal(_admin(admin))) is not None:
+            self._send(_bare_head(admin), refusal)
+            return
+        self.polled = Eid(eid)
+        self._head, self._poll = None, admin
+        self._door.gathering.ask_bare(self.polled, self)
+
+    # --- What the gathered polls hear -------------------------------------------------------------------------------
+
+    def nothing(self) -> None:
+        """Nothing waits for who polled."""
+        admin = self._poll
+        if self._head is not None or not isinstance(admin, bytes):
+            self.hear(NO_PACKAGE)
+        elif self._last or self._paused or self._door.draining:
+            self._send(_bare_head(admin), Answer(200, {"X-Admin-Protocol": _admin(admin)}, NO_PACKAGE, MEDIA_TYPE))
+        else:
+            self._busy = False
+            self._door.admission.under_way -= 1
+            if self._transport is not None:
+                self._transport.write(self._door.say_nothing(admin))
+                self._go_on()
+
+    def hear(self, found: bytes | EimError | None) -> None:
+        """The answer to who polled; None: find it by itself; or why there is none."""
+        head, poll = self._head, self._poll
+        if head is None or isinstance(poll, bytes):
+            head = _bare_head(poll if isinstance(poll, bytes) else b"")
+            poll = bare_poll(self.polled or b"")
+        self._respond(head, poll, found)
+
     async def _answer(self, head: Head, received: Received) -> None:
-        admin = _admin(head)
+        admin = _admin(head.admin)
         try:
             answer = await binding.answer_to(self._door.esipa, received, Source(self.peer, self.polled), admin)
         except EimError as error:
@@ -269,16 +336,12 @@ class Connection(asyncio.Protocol):
             self._put(head, answered.status, answered.headers, answered.body)
         except Exception:  # noqa: BLE001 - one request's fault is not the others'
             _log.exception("door.failed")
-            self._send(head, plain(500, "internal error", _admin(head)))
+            self._send(head, plain(500, "internal error", _admin(head.admin)))
 
     # --- Answers ----------------------------------------------------------------------------------------------------
 
     def _send(self, head: Head, answer: Answer) -> None:
-        headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
-        if answer.media_type is not None:
-            headers.append((b"content-length", b"%d" % len(answer.body)))
-            headers.append((b"content-type", answer.media_type.encode()))
-        self._put(head, answer.status, headers, answer.body)
+        self._put(head, answer.status, _headers(answer), answer.body)
 
     def _put(self, head: Head, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         if self._busy:
@@ -293,8 +356,12 @@ class Connection(asyncio.Protocol):
         if last:
             self._close()
             return
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """An answer is given; what the peer does next has a deadline, and what it asked meanwhile its turn."""
         self._rest()
-        if self._full and len(self._waiting) <= _MOST_WAITING // 2:
+        if self._full and self._transport is not None and len(self._waiting) <= _MOST_WAITING // 2:
             self._full = False
             self._transport.resume_reading()
         if self._waiting:
@@ -307,8 +374,20 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-def _admin(head: Head) -> str:
-    return binding.admin_protocol(head.admin.decode("latin-1")) if head.admin else binding.ADMIN_PROTOCOL
+def _admin(asked: bytes) -> str:
+    return binding.admin_protocol(asked.decode("latin-1")) if asked else binding.ADMIN_PROTOCOL
+
+
+def _bare_head(admin: bytes) -> Head:
+    return Head("POST", _PATH, admin=admin)
+
+
+def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
+    headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
+    if answer.media_type is not None:
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+        headers.append((b"content-type", answer.media_type.encode()))
+    return headers
 
 
 def _refusal(error: EimError, admin: str) -> Answer:

@@ -1,0 +1,90 @@
+"""Packages handed out to all that polled while the ones before were: one statement and one commit (design 3.2)."""
+
+import asyncio
+from typing import Final, Protocol
+
+import structlog
+
+from eim.domain.ids import Bucket, Eid
+from eim.errors import EimError
+from eim.protocol.esipa import package_answer
+from eim.store import handouts
+from eim.store.connect import Pool, acquire
+from eim.store.handouts import Handouts
+
+_MOST: Final = 200  # eUICCs in one statement
+_DEADLINE: Final = 0.5  # seconds: a committed stop is final one second later
+_AGAIN: Final = 0.2  # seconds before a lost connection is made again
+
+_log = structlog.get_logger()
+
+
+class Caller(Protocol):
+    """Whoever polled and waits for the answer."""
+
+    def hear(self, found: bytes | EimError | None) -> None:
+        """The answer; None: this one has to be answered by itself."""
+        ...
+
+
+class HandingOut:
+    """Guards those who wait for what is sealed for them. Holds one connection, so that no question waits behind it.
+
+    Whoever is not in the simple case, or got in somebody's way, is answered by itself.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._waiting: dict[tuple[Bucket, Eid], Caller] = {}
+        self._again: list[tuple[Bucket, Eid, Caller]] = []  # the same eUICC twice: each is a delivery of its own
+        self._somebody = asyncio.Event()
+
+    def ask(self, bucket: Bucket, eid: Eid, caller: Caller) -> None:
+        """Have `caller` told once, from the event loop, after the commit."""
+        if (bucket, eid) in self._waiting:
+            self._again.append((bucket, eid, caller))
+        else:
+            self._waiting[bucket, eid] = caller
+        self._somebody.set()
+
+    async def run(self) -> None:
+        """Hand out until cancelled."""
+        batch: dict[tuple[Bucket, Eid], Caller] = {}
+        while True:
+            try:
+                async with acquire(self._pool) as db:
+                    statement = await handouts.prepare(db)
+                    while True:
+                        await self._somebody.wait()
+                        batch = self._take()
+                        await _hand_out(statement, batch)
+            except EimError as error:
+                if batch:
+                    _log.info("handouts.alone", callers=len(batch), why=error.code)
+                for each in (batch, self._take()):
+                    _leave_alone(each)
+                batch = {}
+                await asyncio.sleep(_AGAIN)
+
+    def _take(self) -> dict[tuple[Bucket, Eid], Caller]:
+        some = list(self._waiting)[:_MOST]
+        batch = {key: self._waiting.pop(key) for key in some}
+        again, self._again = self._again, []
+        for bucket, eid, caller in again:
+            self.ask(bucket, eid, caller)
+        if not self._waiting:
+            self._somebody.clear()
+        return batch
+
+
+async def _hand_out(statement: Handouts, batch: dict[tuple[Bucket, Eid], Caller]) -> None:
+    taken = await statement.take(list(batch), _DEADLINE)
+    while batch:
+        (_, eid), caller = batch.popitem()
+        sealed = taken.get(eid)
+        caller.hear(package_answer(sealed) if sealed is not None else None)
+
+
+def _leave_alone(batch: dict[tuple[Bucket, Eid], Caller]) -> None:
+    for caller in batch.values():
+        caller.hear(None)
