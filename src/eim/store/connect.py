@@ -25,6 +25,9 @@ _FROZEN: Final = {"idle_in_transaction_session_timeout": "30s"}
 # nearly empty would go on reading all of it, row for row of another, until statistics are made the next time: in the
 # first campaign of an installation that costs several times the sealing itself, and the taking in of its results.
 _BY_INDEX: Final = {"enable_seqscan": "off", "jit": "off"}
+# What a device asks for is found by keys, whatever they are. Left to itself PostgreSQL plans a statement anew each time
+# when it was asked of few at first, and a plan costs more than the answer to a hundred polls.
+_ONCE_FOR_ALL: Final = {**_BY_INDEX, "plan_cache_mode": "force_generic_plan"}
 _SET_TENANT: Final = "SELECT set_config('eim.tenant', $1, true)"
 _PLAN_ANEW: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 _UNAVAILABLE: Final = (
@@ -98,6 +101,8 @@ def session_settings(role: DbRole, schema: str | None) -> dict[str, str]:
         settings |= {"role": group_role(role), **_FROZEN}
     if role in (DbRole.WORKER, DbRole.DEVICE):
         settings |= _BY_INDEX
+    if role is DbRole.DEVICE:
+        settings |= _ONCE_FOR_ALL
     return settings | _KEEPALIVE
 
 
