@@ -99,7 +99,7 @@ def session_settings(role: DbRole, schema: str | None) -> dict[str, str]:
     settings = {"search_path": f'"{quoted}", pg_temp', "application_name": f"eim {role.value}"}
     if role is not DbRole.OWNER:
         settings |= {"role": group_role(role), **_FROZEN}
-    if role in (DbRole.WORKER, DbRole.DEVICE):
+    if role is DbRole.WORKER:
         settings |= _BY_INDEX
     if role is DbRole.DEVICE:
         settings |= _ONCE_FOR_ALL
