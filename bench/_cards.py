@@ -26,7 +26,10 @@ _TOKEN: Final = 1
 _ENABLED: Final = integer(0x83, 0)  # the result of an enable that went well
 _AT_ONCE: Final = 5_000
 _HEAD: Final = 3  # octets of BF4F and a short length, before what is handed out
+# The worker begins to seal introductions at once. Whoever has the leases is waited for by it, so that all is settled
+# between two of its transactions.
 _SETTLED: Final = (
+    "SELECT 1 FROM leases FOR UPDATE",
     "UPDATE euiccs SET introduced_at = now(), inventory_at = now(), speaks = '1.2'",
     """
     INSERT INTO profiles (bucket, eid, tenant, iccid, state, service_provider)
@@ -34,7 +37,9 @@ _SETTLED: Final = (
       FROM euiccs, (VALUES ('8999001', 'enabled', 'Carrier A'), ('8999002', 'disabled', 'Carrier B'))
                    AS of_all (issuer, state, carrier)
     """,
-    "UPDATE operations SET state = 'done', ended_at = now()",
+    "UPDATE operations SET state = 'done', ended_at = now() WHERE state <> 'done'",
+    "UPDATE packages SET state = 'ended' WHERE state <> 'ended'",
+    "UPDATE mailbox SET sealed = NULL, number = NULL, operation = NULL, counter = NULL WHERE sealed IS NOT NULL",
 )
 
 
@@ -88,7 +93,7 @@ async def settle_in(logins: tuple[str, str, str], pki: Pki, candidates: Sequence
     for start in range(0, len(candidates), _AT_ONCE):
         await onboarding.add_many(SETUP, candidates[start : start + _AT_ONCE], Rules(), None)
     await pool.close()
-    await _execute(owner, *_SETTLED)
+    await _execute(owner, "; ".join(_SETTLED))  # one transaction
     await _execute(superuser, "VACUUM ANALYZE", "CHECKPOINT")
 
 
