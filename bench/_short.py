@@ -17,11 +17,11 @@ SHORT: Final = (
     Step("ecdsa", (), 15),
     Step("package", (), 8),
     Step("tls_memory", ("--rounds", "1"), 15),
+    Step("mixed", ("--rounds", "3", "--operations", "5", "--euiccs", "20000"), 80),
     Step("poll_door", ("--rounds", "3", "--euiccs", "200000"), 90),
     Step("result", ("--rounds", "3", "--operations", "50", "--euiccs", "200"), 50),
     Step("bulk_order", ("--rounds", "2"), 50),
     Step("tls_handshake", ("--rounds", "3"), 50),
-    Step("mixed", ("--rounds", "3", "--operations", "5", "--euiccs", "20000"), 80),
     Step("full_cycle", ("--rounds", "2", "--euiccs", "5000"), 60),
     Step("seal", ("--rounds", "3"), 30),
 )

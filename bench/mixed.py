@@ -16,9 +16,9 @@ from bench import _records
 from bench._cards import CARRIERS, Card, inner, issue, settle_in
 from bench._https import Device, Server, opened, request, wrapped
 from bench._load import wrk
-from bench._measuring import Size, conditions, line, size
+from bench._measuring import Cpu, Size, conditions, line, size
 from bench._paced import CONNECTIONS, Requests, Seen
-from bench._serving import door, logins, operator, serve
+from bench._serving import by_process, door, logins, operator, serve
 from eim import api
 from eim.client import Client
 from eim.domain.ids import Eid, format_eid
@@ -102,8 +102,10 @@ class Working:
 class Bench:
     """Guards the two loads."""
 
-    def __init__(self, working: Working, idle: Sequence[Eid], server: Server) -> None:
+    def __init__(self, working: Working, idle: Sequence[Eid], server: Server, cpu: Mapping[str, Cpu]) -> None:
         self._working = working
+        self._cpu = cpu
+        self.poll: Mapping[str, float] = {}  # microseconds of CPU time of an empty poll by process, after `saturation`
         self._url = f"https://127.0.0.1:{server.port}/"
         self._empty = Requests([request(eid) for eid in idle])
 
@@ -112,7 +114,10 @@ class Bench:
 
     async def saturation(self, seconds: int) -> float:
         """Empty polls a second that the server answers with some work beside them."""
+        before = {name: cpu() for name, cpu in self._cpu.items()}
         alone = await self._empty.saturating(self._url, max(seconds // 2, 1))
+        polls = alone.rate * max(seconds // 2, 1)
+        self.poll = {name: (cpu() - before[name]) / polls * 1e6 for name, cpu in self._cpu.items()}
         level = await self._beside(lambda: self._empty.saturating(self._url, seconds), alone.rate / 2, seconds)
         return level.empty.rate
 
@@ -138,7 +143,7 @@ async def measure(running: Running, pki: Pki, wanted: Size) -> None:
     await settle_in(logins(running), pki, [*candidates, *(Candidate(eid=format_eid(eid)) for eid in idle)])
     async with operator(running) as client:
         server = door(running)
-        bench = Bench(Working(cards, client, server), idle, server)
+        bench = Bench(Working(cards, client, server), idle, server, by_process(running))
         try:
             saturated = await bench.saturation(wanted.operations)
             seen = {share: list[Level]() for share in _LEVELS}
@@ -148,6 +153,8 @@ async def measure(running: Running, pki: Pki, wanted: Size) -> None:
         finally:
             bench.close()
     _report(seen, saturated, wanted)
+    about = conditions(f"{CONNECTIONS} TLS connections", f"{wanted.euiccs:,} eUICCs", "nothing else")
+    _records.cost("poll_tls", bench.poll["device"], bench.poll["postgres"], about)
 
 
 def _report(seen: Mapping[float, Sequence[Level]], saturated: float, wanted: Size) -> None:

@@ -119,10 +119,13 @@ def test_a_full_cycle_runs_through_all_roles_and_keeps_its_figure(tmp_path: Path
 
 @pytest.mark.skipif(_load.wrk() is None, reason="wrk is not installed")
 def test_the_tail_of_a_mixed_load_is_kept_at_half_of_saturation(tmp_path: Path) -> None:
-    said, (figure,) = _kept("mixed", tmp_path, "--rounds", "1", "--operations", "1", "--euiccs", "50")
+    said, (figure, poll) = _kept("mixed", tmp_path, "--rounds", "1", "--operations", "1", "--euiccs", "50")
     assert [line.split()[0] for line in said.splitlines()] == ["mixed_50", "mixed_90"]
     assert isinstance(figure, Record)
     assert figure.name == "tail"
+    assert isinstance(poll, Cost)
+    assert poll.name == "poll_tls"
+    assert poll.server > 0
     assert figure.baseline is not None
     assert figure.ratio == pytest.approx(figure.baseline / figure.figure)
 
