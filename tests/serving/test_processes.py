@@ -165,6 +165,43 @@ async def test_a_reload_in_all_processes_drops_none_of_the_open_connections(two:
         caller.transport.close()
 
 
+@pytest.mark.parametrize("rounds", [8, pytest.param(100, marks=pytest.mark.slow)])
+async def test_connections_that_come_and_go_leave_no_memory_behind(two: Two, rounds: int) -> None:
+    """Reliability 56."""
+    taken = []
+    for _ in range(rounds):
+        callers = await opened(two, 100)
+        assert {await caller.ask() for caller in callers} == {b"HTTP/1.1 200"}
+        for caller in callers:
+            caller.transport.abort()
+        await asyncio.sleep(0.3)
+        taken.append(sum(map(_own_memory, two.pids)))
+    assert taken[-1] - taken[2] < 4 << 20, taken  # five hundred connections that were kept would be 13 MiB
+
+
+@pytest.mark.slow
+async def test_5000_that_never_shake_hands_are_dropped_and_cost_bounded_memory(two: Two) -> None:
+    """Reliability 55, 56."""
+    before, began = sum(map(_own_memory, two.pids)), time.monotonic()
+    slow = [await asyncio.open_connection(*two.place) for _ in range(5_000)]
+    for _ in range(20):
+        (healthy,) = await opened(two, 1)
+        assert await healthy.ask() == b"HTTP/1.1 200"
+        healthy.transport.abort()
+    taken = sum(map(_own_memory, two.pids)) - before
+    assert taken < 5_000 * 60 << 10
+    async with asyncio.timeout(30):
+        assert {await reader.read() for reader, _ in slow} == {b""}
+    assert time.monotonic() - began < 40
+    for _, writer in slow:
+        writer.close()
+
+
+def _own_memory(pid: int) -> int:
+    shown = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) << 10 for line in shown if line.startswith("Private_"))
+
+
 def test_a_killed_process_is_started_again_while_the_other_one_serves(two: Two) -> None:
     killed, other = two.pids
     os.kill(killed, signal.SIGKILL)
