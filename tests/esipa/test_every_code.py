@@ -5,6 +5,7 @@ not provoked here fails the last test.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -93,10 +94,16 @@ def _named(items: list[dict[str, object]], *beside: str) -> set[str]:
     return found
 
 
-async def look(device: Device, operation: Mapping[str, object]) -> Said:
+async def look(device: Device, operation: Mapping[str, object], code: str = "") -> Said:
+    """`code` is waited for: an event is told once no older transaction of any test here may add another."""
     shown = await device.grounds.get(f"/v1/euiccs/{device.eid}/timeline?limit=200")
-    events = await device.grounds.get(f"/v1/events?eid={device.eid}&limit=1000")
-    return Said(operation, *(msgspec.convert(each["items"], list[dict[str, object]]) for each in (shown, events)))
+    timeline, until = msgspec.convert(shown["items"], list[dict[str, object]]), time.monotonic() + 60
+    while True:
+        told = await device.grounds.get(f"/v1/events?eid={device.eid}&limit=1000")
+        events = msgspec.convert(told["items"], list[dict[str, object]])
+        if not code or code in _named(events, "means", "nextstep", "owner") or time.monotonic() > until:
+            return Said(operation, timeline, events)
+        await asyncio.sleep(0.2)
 
 
 async def refuse(device: Device, what: str, code: str, *steps: Step) -> Said:
@@ -104,7 +111,7 @@ async def refuse(device: Device, what: str, code: str, *steps: Step) -> Said:
     device.card.provocations.refuse(what, code, times=1)
     before = await look(device, {})
     retries = None if code == "ecallActive" else 0
-    said = await look(device, await device.do(*steps, retries=retries))
+    said = await look(device, await device.do(*steps, retries=retries), code)
     news = len(said.timeline) - len(before.timeline)
     return Said(said.operation, said.timeline[:news], said.events)
 
@@ -117,7 +124,7 @@ async def go_back_in_vain(device: Device) -> Said:
     await device.visit()
     device.ipa.behaviour = QUICK  # it is moved to where there is a network
     await device.visit()
-    return await look(device, await device.grounds.get(f"/v1/operations/{operation}"))
+    return await look(device, await device.grounds.get(f"/v1/operations/{operation}"), "undefinedError")
 
 
 Told = dict[tuple[str, str], Said | Exception]
