@@ -62,7 +62,7 @@ class Load:
         self._folder.cleanup()
 
     async def polls(self, url: str, seconds: float) -> Done:
-        """As many polls as `url` answers in `seconds` (whole ones for wrk). Raises RuntimeError when more than a few fail."""
+        """As many polls as `url` answers in `seconds`, whole ones. Raises RuntimeError when more than a few fail."""
         program = wrk()
         assert program is not None, "wrk is not installed"
         command = [program, "-t1", f"-c{self._connections}", f"-d{max(1, round(seconds))}s", *_PATIENT]
