@@ -53,6 +53,7 @@ async def main(descriptor: int, shape: set[str]) -> None:
     if "single" in shape:
         gathering._MOST = 1  # type: ignore[misc]  # noqa: SLF001
         app._LANES = _SINGLE_LANES  # type: ignore[misc]  # noqa: SLF001
+    serving.collect_rarely()
     await app.run_device(config, socket.socket(fileno=descriptor), serving.stop_on_signals())
 
 

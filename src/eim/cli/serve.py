@@ -1,13 +1,11 @@
 """`eim serve`: all roles under one supervisor, or one role alone; `eim migrate`."""
 
 import asyncio
-import gc
 import os
 import socket
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Final
 
 import click
 import msgspec
@@ -19,8 +17,6 @@ from eim.config import Config, Device, Operator
 from eim.errors import BadConfiguration, KeyUnusable, Unavailable
 from eim.keys.tickets import PACKED
 from eim.supervisor import EX_CONFIG, Role
-
-_THRESHOLDS: Final = (50_000, 20, 100)  # allocations until the youngest are looked at, and how often the older ones
 
 
 class Inherited(msgspec.Struct, frozen=True):
@@ -68,19 +64,9 @@ def migrate(file: Path | None) -> None:
     click.echo("the schema is up to date")
 
 
-def _collect_rarely() -> None:
-    """What is loaded by now stays, so the collector need not look at it again; and our requests leave few cycles.
-
-    With Python's own thresholds a worker that seals spends half of its time in looking for garbage that isn't there.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_THRESHOLDS)
-
-
 async def _serve_one(config: Config, role: Role, inherited: Inherited, *, alone: bool) -> int:
     stop = serving.stop_on_signals()
-    _collect_rarely()
+    serving.collect_rarely()
     try:
         if role is Role.WORKER:
             await app.run_worker(config, stop, alone=alone)

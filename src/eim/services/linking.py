@@ -81,9 +81,10 @@ class Linker:
             )
 
     async def run(self) -> None:
-        """Link and sign until cancelled."""
+        """Link and sign until cancelled. Each round looks at the last seconds anew, so it comes again at once only when
+        it could not link all that there is."""
         while True:
-            if not await _survive(self.round):
+            if await _survive(self.round) < _BATCH:
                 await asyncio.sleep(_EVERY)
 
     async def round(self) -> int:

@@ -17,10 +17,13 @@ _PREFETCH: Final = 2000
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Tenant by tenant, because that is how the index goes that listings have anyway: no index is kept for linking alone.
+# The buckets are joined: a list of a thousand would be gone through for every record.
 _UNLINKED: Final = """
     SELECT a.bucket, a.id, a.tenant, a.at, a.actor, a.action, a.subject, a.data
-      FROM tenants t JOIN audit a ON a.tenant = t.id
-     WHERE a.bucket = ANY ($1::smallint[]) AND a.at >= $2
+      FROM tenants t
+      JOIN audit a ON a.tenant = t.id
+      JOIN unnest($1::smallint[]) AS held (bucket) ON held.bucket = a.bucket
+     WHERE a.at >= $2
        AND NOT EXISTS (SELECT 1 FROM audit_links l WHERE l.bucket = a.bucket AND l.audit = a.id)
      ORDER BY a.bucket, a.at, a.id LIMIT $3
 """
