@@ -61,6 +61,7 @@ def places(made: Database, names: Sequence[str]) -> Iterator[dict[str, Place]]:
                 continue
             shape = ["plain"] if each in ("door", "hypercorn") else ["plain", "single"] if each == "single" else []
             more = {"EIM_DEVICE_DOOR": "hypercorn"} if each == "hypercorn" else {}
+            more |= {"EIM_DATABASE_DEVICE_POOL": "16"} if each == "single" else {}  # each of its lanes holds one
             server = stack.enter_context(started(["bench._role"], environment | more, files, shape))
             scheme = "http" if shape else "https"
             found[each] = Place(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+import asyncpg
 import msgspec
 
 from eim.domain.event import kind_of
@@ -15,8 +16,13 @@ _TOLD: Final = "SELECT DISTINCT ON (kind, md5(data::text)) kind, data FROM event
 
 async def broken_promises(database: Database) -> Sequence[str]:
     """What is wrong with the `data` of the events in this database: missing, misplaced, or not declared."""
-    rows = await database.owner().fetch(_TOLD, _MOST)
-    return [fault for row in rows for fault in _faults(row["kind"], row["data"])]
+    # Not by its pools: a test may have closed them.
+    connection = await asyncpg.connect(database.superuser_dsn, server_settings={"search_path": database.schema})
+    try:
+        rows = await connection.fetch(_TOLD, _MOST)
+    finally:
+        await connection.close()
+    return [fault for row in rows for fault in _faults(row["kind"], msgspec.json.decode(row["data"]))]
 
 
 def _faults(kind: str, data: dict[str, object]) -> Sequence[str]:

@@ -75,6 +75,8 @@ class Dsn:
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Connections = Annotated[int, Meta(ge=1, le=500)]
+# A device process holds three for good (two to look, one to hand out) and takes in results on two; the rest is alone.
+DeviceConnections = Annotated[int, Meta(ge=6, le=500)]
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -115,7 +117,7 @@ class Database(msgspec.Struct, frozen=True):
     schema: Annotated[
         str, Meta(pattern="^[a-z_][a-z0-9_]{0,62}$", description="The schema of all tables; made when it is missing.")
     ] = "eim"
-    device_pool: Annotated[Connections, Meta(description="Connections that one device process holds.")] = 8
+    device_pool: Annotated[DeviceConnections, Meta(description="Connections that one device process holds.")] = 8
     operator_pool: Annotated[Connections, Meta(description="Connections that one operator process holds.")] = 4
     worker_pool: Annotated[Connections, Meta(description="Connections that one worker process holds.")] = 6
     require_synchronous_standby: Annotated[

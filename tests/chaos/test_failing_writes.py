@@ -113,6 +113,11 @@ _ELSEWHERE: Final = frozenset(  # rights that nobody uses on these ways
         *("worker INSERT events", "worker INSERT requests", "worker UPDATE results"),  # what is late, or past its time
         *("worker INSERT profiles", "worker UPDATE profiles"),
         "worker UPDATE requests",  # tests/services/test_clock.py
+        *(
+            "operator INSERT spreads",
+            "worker UPDATE orders",
+            "worker UPDATE spreads",
+        ),  # tests/services/test_spreading.py
     )
 )
 

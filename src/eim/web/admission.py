@@ -29,9 +29,14 @@ class Admission:
         self._told = -1.0
         self.under_way = 0  # the one who asks is among them
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the one who has just come in is one too many."""
+        return self.under_way > self._most
+
     def refusal(self, admin: str) -> Answer | None:
         """What the one who has just come in hears when there are too many; None: it is served."""
-        if self.under_way <= self._most:
+        if not self.is_full:
             return None
         self._refused += 1
         now = self._clock()

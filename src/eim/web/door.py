@@ -185,10 +185,10 @@ class Connection(asyncio.Protocol):
         self._next()
 
     def eof_received(self) -> bool:
-        """The peer says no more; what it asked is still answered."""
-        if self._busy or self._waiting:
+        """The peer says no more; what it asked is still answered. TLS can't be half open: there it just ends."""
+        if (self._busy or self._waiting) and self._transport is not None:
             self._last = True
-            return True
+            return self._transport.get_extra_info("ssl_object") is None
         return False
 
     # --- Deadlines --------------------------------------------------------------------------------------------------
@@ -283,9 +283,10 @@ class Connection(asyncio.Protocol):
     def _bare_poll(self, eid: bytes, admin: bytes) -> None:
         """What the general way would come to, for the request that comes most."""
         self._busy = True
-        self._door.admission.under_way += 1
+        admission = self._door.admission
+        admission.under_way += 1
         self.deadline = inf
-        if (refusal := self._door.admission.refusal(_admin(admin))) is not None:
+        if admission.is_full and (refusal := admission.refusal(_admin(admin))) is not None:
             self._send(_bare_head(admin), refusal)
             return
         self.polled = Eid(eid)
