@@ -52,7 +52,7 @@ def test_every_benchmark_of_a_service_is_tried_here() -> None:
     own_size = {"tlv", "ecdsa"}  # they measure no service
     own_size |= {"compare", "capacity"}  # reads what was measured
     own_size |= {"full_cycle", "mixed", "flames"}  # have no baseline
-    own_size |= {"overload", "tls_handshake", "tls_memory"}  # count connections, and set them against nginx or a goal
+    own_size |= {"floods", "overload", "tls_handshake", "tls_memory"}  # count connections, beside nginx or a goal
     own_size |= {"poll_door"}  # lasts for seconds, under wrk
     found = {file.stem for file in (_ROOT / "bench").glob("[!_]*.py")} - own_size
     assert found - _AS_SEEN.keys() == _LINES.keys()
@@ -174,6 +174,23 @@ def test_ten_times_as_many_devices_leave_a_process_at_work() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines() if not line.startswith("20")] == ["overload"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(_load.wrk() is None, reason="wrk is not installed")
+def test_floods_of_each_kind_are_tried_beside_known_devices() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.floods", "--rounds", "1", "--operations", "1", "--euiccs", "500"],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    shown = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("floods_")]
+    kinds = ["alone", "crowd", "strangers", "no_handshake", "half_a_request"]
+    assert shown == [f"floods_{kind}" for kind in kinds]
 
 
 @pytest.mark.skipif(_load.wrk() is None or _nginx.found() is None, reason="there is no wrk or no nginx")
