@@ -53,7 +53,6 @@ _FILL: Final = (
 _BARE: Final = (
     "DROP TABLE IF EXISTS bare",
     "CREATE TABLE bare (LIKE operations INCLUDING ALL)",
-    "ALTER TABLE bare ADD FOREIGN KEY (bucket, eid) REFERENCES euiccs (bucket, eid) ON DELETE CASCADE",
 )
 _EMPTY: Final = ("TRUNCATE operations CASCADE", "DELETE FROM orders")
 

@@ -95,6 +95,8 @@ _KNOWN: Final = """
     SELECT e.eid, e.tenant, e.counter FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN euiccs e ON e.bucket = u.bucket AND e.eid = u.eid
 """
+# What is added to it is added under this lock: nothing comes while it goes. Its operations and packages go by rules.
+_LOCK: Final = "SELECT 1 FROM euiccs WHERE bucket = $1 AND eid = $2 FOR UPDATE"
 _REMOVE: Final = "DELETE FROM euiccs WHERE bucket = $1 AND eid = $2"
 _REMOVE_REQUESTS: Final = "DELETE FROM requests WHERE bucket = $1 AND eid = $2"
 _ADD: Final = """
@@ -235,6 +237,7 @@ async def present(db: Db, at: Sequence[tuple[Bucket, Eid]]) -> dict[Eid, Present
 
 async def remove(db: Db, bucket: Bucket, eid: Eid) -> None:
     """Take one out with all that belongs to it, to be replaced."""
+    await db.execute(_LOCK, bucket, eid)
     await db.execute(_REMOVE_REQUESTS, bucket, eid)
     await db.execute(_REMOVE, bucket, eid)
 

@@ -130,6 +130,7 @@ _DEPART: Final = """
                       key_number = excluded.key_number, departed_at = now()
 """
 _NO_REQUESTS: Final = "DELETE FROM requests WHERE bucket = $1 AND eid = $2"
+# Under the lock of `_LEAVING`: nothing is added meanwhile. Its operations and packages go by rules of the table.
 _REMOVE: Final = "DELETE FROM euiccs WHERE bucket = $1 AND eid = $2 AND tenant = $3"
 # Two counts that an index each answers alone.
 _COUNT: Final = "SELECT count(*) FROM euiccs WHERE tenant = $1"
