@@ -43,6 +43,8 @@ class Schema:
                 self.faults.append(f"unique index {statement.idxname}: has no bucket")
         elif _is(statement, ast.CreateTrigStmt):
             self.faults.append(f"{statement.relation.relname}: has a trigger")
+        elif _is(statement, ast.RuleStmt):
+            self.faults.append(f"{statement.relation.relname}: has a rule")
         elif _is(statement, ast.CreateFunctionStmt) and _is_plpgsql(statement):
             for query in _queries(pglast.parse_plpgsql(text)):
                 self.faults.extend(statement_faults(query, self.device))

@@ -174,6 +174,7 @@ def test_a_statement_that_keeps_the_rules_passes(sql: str) -> None:
     [
         ("CREATE UNIQUE INDEX i ON cards (eid)", "has no bucket"),
         ("CREATE TRIGGER t AFTER INSERT ON cards EXECUTE FUNCTION f()", "trigger"),
+        ("CREATE RULE r AS ON DELETE TO cards DO ALSO DELETE FROM cards c WHERE c.bucket = OLD.bucket", "has a rule"),
         ("CREATE TABLE c (bucket smallint, a bigserial, PRIMARY KEY (bucket, a))", "counts by itself"),
         ("CREATE TABLE c (bucket smallint, a uuid UNIQUE, PRIMARY KEY (bucket, a))", "has no bucket"),
         (

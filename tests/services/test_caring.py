@@ -5,10 +5,11 @@ from typing import Final
 
 import pytest
 
-from eim.domain.ids import TenantId, bucket_of
+from eim.domain.ids import TenantId, bucket_of, format_eid
 from eim.domain.operation import Kind
 from eim.errors import InvalidLines
 from eim.services.caring import Care, Guard, not_onboarded
+from eim.services.onboarding import Candidate, Rules
 from eim.services.tokens import SETUP
 from eim.sim.euicc import VirtualEuicc
 from eim.store import estate
@@ -68,14 +69,30 @@ async def test_what_is_replaced_by_an_import_leaves_evidence_alone_behind(rig: R
     assert await _left(rig, stays) == before
 
 
-async def test_the_delete_of_the_release_before_takes_with_it_what_no_foreign_key_does_any_more(rig: Rig) -> None:
-    gone = rig.cards[0]
+async def test_what_the_delete_of_the_release_before_leaves_serves_nobody_and_is_forgotten_with_the_next_card(
+    rig: Rig,
+) -> None:
+    gone, stays = rig.cards
     async with transaction(rig.database.pool(DbRole.OPERATOR), tenant=SETUP.tenant) as db:
         removed = await db.execute(
             "DELETE FROM euiccs WHERE bucket = $1 AND eid = $2 AND tenant = $3", bucket_of(gone.eid), gone.eid, 1
         )
     assert removed == "DELETE 1"
-    assert await _left(rig, gone) & {"operations", "packages", "mailbox", "profiles"} == set()
+    assert await _left(rig, gone) >= {"operations", "packages"}
+    assert await rig.poll(gone) is None
+    await rig.visit(stays)
+    assert {str(row["state"]) for row in await rig.rows("operations", stays)} <= {"done", "failed"}
+    await rig.onboarding.add(SETUP, Candidate(eid=format_eid(gone.eid)), Rules(), None)
+    assert str(Kind.ENABLE) not in {str(row["kind"]) for row in await rig.rows("operations", gone)}
+    assert await rig.rows("packages", gone) == []
+
+
+async def test_what_belongs_to_a_card_that_is_here_is_not_forgotten(rig: Rig) -> None:
+    before = {card: await _left(rig, card) for card in rig.cards}
+    async with transaction(rig.database.pool(DbRole.OPERATOR), tenant=SETUP.tenant) as db:
+        eids = [card.eid for card in rig.cards]
+        await db.execute("SELECT forget($1::smallint[], $2::bytea[])", [bucket_of(eid) for eid in eids], eids)
+    assert {card: await _left(rig, card) for card in rig.cards} == before
 
 
 async def test_an_operator_of_another_tenant_takes_nothing_with_a_card_that_is_not_theirs(rig: Rig) -> None:

@@ -95,9 +95,10 @@ _KNOWN: Final = """
     SELECT e.eid, e.tenant, e.counter FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN euiccs e ON e.bucket = u.bucket AND e.eid = u.eid
 """
-# What is added to it is added under this lock: nothing comes while it goes. Its operations and packages go by rules.
+# What is added to it is added under this lock: nothing comes while it goes.
 _LOCK: Final = "SELECT 1 FROM euiccs WHERE bucket = $1 AND eid = $2 FOR UPDATE"
 _REMOVE: Final = "DELETE FROM euiccs WHERE bucket = $1 AND eid = $2"
+_FORGET: Final = "SELECT forget($1::smallint[], $2::bytea[])"
 _REMOVE_REQUESTS: Final = "DELETE FROM requests WHERE bucket = $1 AND eid = $2"
 _ADD: Final = """
     INSERT INTO euiccs (bucket, eid, tenant, identity, created_at, label, tags, group_name, time_zone, introduced_at,
@@ -240,11 +241,13 @@ async def remove(db: Db, bucket: Bucket, eid: Eid) -> None:
     await db.execute(_LOCK, bucket, eid)
     await db.execute(_REMOVE_REQUESTS, bucket, eid)
     await db.execute(_REMOVE, bucket, eid)
+    await db.execute(_FORGET, [bucket], [eid])
 
 
 async def add(db: Db, cards: Sequence[Card]) -> None:
     """Write cards that are not here yet."""
     keys = [(c.bucket, c.eid, c.tenant) for c in cards]
+    await db.execute(_FORGET, [c.bucket for c in cards], [c.eid for c in cards])
     await db.executemany(_ADD, [(*k, c.identity, *c.euicc) for k, c in zip(keys, cards, strict=True)])
     tags = [(c.bucket, c.eid, tag, c.tenant, c.created_at) for c in cards for tag in c.tags]
     await db.executemany(_ADD_TAG, tags)

@@ -130,8 +130,9 @@ _DEPART: Final = """
                       key_number = excluded.key_number, departed_at = now()
 """
 _NO_REQUESTS: Final = "DELETE FROM requests WHERE bucket = $1 AND eid = $2"
-# Under the lock of `_LEAVING`: nothing is added meanwhile. Its operations and packages go by rules of the table.
+# Under the lock of `_LEAVING`: nothing is added meanwhile.
 _REMOVE: Final = "DELETE FROM euiccs WHERE bucket = $1 AND eid = $2 AND tenant = $3"
+_FORGET: Final = "SELECT forget($1::smallint[], $2::bytea[])"
 # Two counts that an index each answers alone.
 _COUNT: Final = "SELECT count(*) FROM euiccs WHERE tenant = $1"
 _COUNT_NEW: Final = "SELECT count(*) FROM euiccs WHERE tenant = $1 AND introduced_at IS NULL"
@@ -272,6 +273,7 @@ async def insert(db: Db, tenant: TenantId, newcomers: Sequence[Newcomer]) -> set
         [n.group for n in newcomers],
         [n.time_zone for n in newcomers],
     ]
+    await db.execute(_FORGET, fields[0], fields[1])
     rows = await db.fetch(_INSERT, tenant, *fields)
     await db.execute(_INSERT_HEADS, tenant, [r["bucket"] for r in rows], [r["eid"] for r in rows])
     new = {Eid(r["eid"]) for r in rows}
@@ -345,6 +347,7 @@ async def remove(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid, left: Leavi
     await db.execute(_DEPART, bucket, eid, tenant, left.eim_id, *kept)
     await db.execute(_NO_REQUESTS, bucket, eid)
     await db.execute(_REMOVE, bucket, eid, tenant)
+    await db.execute(_FORGET, [bucket], [eid])
 
 
 async def by_introduction(db: Db, tenant: TenantId) -> dict[bool, int]:

@@ -1,11 +1,23 @@
 -- 0065_expand_cascades.sql: operations and packages name an eUICC without a foreign key: about 4 us less for each row.
--- Safe beside the previous release: it relies on the keys for one thing, that what an eUICC had goes with it. Rules of
--- `euiccs` do that for every release, with the owner's rights as the keys did. Both releases add operations and packages
--- under the lock of their eUICC's row, so that none comes for one that is gone.
+-- Safe beside the previous release, whose DELETE of an eUICC relies on the keys: what it leaves behind serves nobody, as
+-- all work begins with the lock of the eUICC's row, and is forgotten when the same EID is added again. No rules and no
+-- triggers: a distributed table has neither.
 
-CREATE RULE operations_go AS ON DELETE TO euiccs
-    DO ALSO DELETE FROM operations o WHERE o.bucket = OLD.bucket AND o.eid = OLD.eid;
-CREATE RULE packages_go AS ON DELETE TO euiccs
-    DO ALSO DELETE FROM packages p WHERE p.bucket = OLD.bucket AND p.eid = OLD.eid;
 ALTER TABLE operations DROP CONSTRAINT operations_bucket_eid_fkey;
 ALTER TABLE packages DROP CONSTRAINT packages_bucket_eid_fkey;
+
+-- What had belonged to eUICCs that are not here (any more), whoever's they were. Of those that are here it takes nothing.
+CREATE FUNCTION forget(of_buckets smallint[], of_eids bytea[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $body$
+BEGIN
+    DELETE FROM packages p USING unnest(of_buckets, of_eids) AS u (bucket, eid)
+     WHERE p.bucket = u.bucket AND p.eid = u.eid
+       AND NOT EXISTS (SELECT 1 FROM euiccs e WHERE e.bucket = u.bucket AND e.eid = u.eid);
+    DELETE FROM operations o USING unnest(of_buckets, of_eids) AS u (bucket, eid)
+     WHERE o.bucket = u.bucket AND o.eid = u.eid
+       AND NOT EXISTS (SELECT 1 FROM euiccs e WHERE e.bucket = u.bucket AND e.eid = u.eid);
+END
+$body$;
+REVOKE ALL ON FUNCTION forget(smallint[], bytea[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION forget(smallint[], bytea[]) TO eim_operator;
