@@ -125,7 +125,7 @@ async def main(asked: Size) -> None:
             scores = await measure(made, asked, Path(folder) / "rows")
     ours, copied = scores["order"], scores["copy"]
     about = conditions(
-        f"{asked.euiccs:,} cards by tag", "enable of a carrier", "durable commits", "foreign key in both"
+        f"{asked.euiccs:,} cards by tag", "enable of a carrier", "durable commits"
     )
     line(
         "bulk_order",

@@ -75,8 +75,13 @@ def derive_operation_id(control: UUID, position: int, eid: Eid) -> UUID:
     Derived, so the same request again names the same operations; a version 8 UUID whose first two octets are
     the bucket, so reading it by id touches one partition (design 3.5).
     """
-    digest = hashlib.sha256(control.bytes + position.to_bytes(8, "big") + eid).digest()
+    digest = hashlib.sha256(operation_seed(control, position) + eid).digest()
     return with_bucket(bucket_of(eid), digest[:14])
+
+
+def operation_seed(control: UUID, position: int) -> bytes:
+    """What comes in front of the EID in the digest that an operation's id is made of."""
+    return control.bytes + position.to_bytes(8, "big")
 
 
 def with_bucket(bucket: Bucket, rest: bytes) -> UUID:

@@ -13,13 +13,13 @@ import msgspec
 import structlog
 
 from eim.domain.event import Happening
-from eim.domain.ids import Bucket, Eid, derive_operation_id, format_eid, parse_iccid
+from eim.domain.ids import Bucket, Eid, derive_operation_id, format_eid, operation_seed, parse_iccid
 from eim.domain.opening import zone_named
 from eim.domain.step import compact
 from eim.domain.waiting import held_at_first
 from eim.errors import EimError, LeaseLost, Unavailable
 from eim.services import ordering
-from eim.services.bulk import Look, Sieve, sieve
+from eim.services.bulk import Look, sieve
 from eim.services.leasing import Leasing
 from eim.services.lines import Problem, Problems
 from eim.services.ordering import Decided, Estate, Ordering, Wanted
@@ -28,7 +28,7 @@ from eim.store import Db, audit, euiccs, events, operations, spreads
 from eim.store.audit import Record
 from eim.store.connect import Pool, acquire, transaction
 from eim.store.operations import Line
-from eim.store.spreads import Common, Job, One, Order, Refusal, Zone
+from eim.store.spreads import Common, Job, Order, Placed, Refusal, Zone
 
 CHUNK: Final = 2000  # cards a transaction, about: results of a locked card wait for its end
 _MOST_BUCKETS: Final = 256  # a transaction
@@ -49,14 +49,8 @@ class _Going(msgspec.Struct, frozen=True):
 
     order: Order
     asked: Ordering
-    sieve: Sieve
     common: Common
     now: datetime
-
-    @property
-    def tag(self) -> str | None:
-        assert isinstance(self.asked.targets, Estate)  # noqa: S101 - for mypy: only such orders are spread
-        return self.asked.targets.tag
 
 
 class Spreader:
@@ -103,15 +97,11 @@ class Spreader:
             await self._leasing.hold(db, buckets)
             await spreads.plan_once(db)
             jobs = await spreads.open_jobs(db, going.order.id, buckets, len(buckets))
-            locked = [(job, await spreads.lock(db, going.order.tenant, job, going.tag, limit)) for job in jobs]
-            ordinal = await spreads.draw(db)
-            went = [await _place_in_bucket(db, going, job, eids, ordinal) for job, eids in locked]
-            done = [
-                msgspec.structs.replace(job, done=len(eids) < limit)
-                for job, (_, eids) in zip(went, locked, strict=True)
-            ]
-            await self._close(db, going, jobs, done)
-        return sum(len(eids) + 1 for _, eids in locked)
+            common = await _with_zones(db, going, buckets)
+            placed = await spreads.place(db, common, jobs, limit)
+            went = [await _look_closer(db, going, *each) for each in zip(jobs, placed, strict=True)]
+            await self._close(db, going, jobs, went)
+        return sum(each.looked_at + 1 for each in placed)
 
     async def _close(self, db: Db, going: _Going, before: Sequence[Job], after: Sequence[Job]) -> None:
         """Say how far it is, and leave the chunk's records."""
@@ -143,10 +133,11 @@ class Spreader:
     async def _pass_over(self, going: _Going, bucket: Bucket, why: str) -> None:
         async with transaction(self._pool) as db:
             await self._leasing.hold(db, [bucket])
-            for job in await spreads.open_jobs(db, going.order.id, [bucket], 1):
-                eids = await spreads.lock(db, going.order.tenant, job, going.tag, 1)
-                problems = [(eid, Problem(0, _UNWORKABLE, why)) for eid in eids]
-                await spreads.save(db, going.order.id, [_went(job, eids, 0, problems)])
+            jobs = await spreads.open_jobs(db, going.order.id, [bucket], 1)
+            only_locked = msgspec.structs.replace(going.common, packages=())
+            for job, bad in zip(jobs, await spreads.place(db, only_locked, jobs, 1), strict=True):
+                problems = [(eid, Problem(0, _UNWORKABLE, why)) for eid in bad.rest]
+                await spreads.save(db, going.order.id, [_went(job, bad, 0, problems)])
 
     async def _finish(self, order: Order) -> None:
         async with transaction(self._pool) as db:
@@ -166,20 +157,30 @@ class Spreader:
 
 def _going(order: Order) -> _Going:
     asked = msgspec.convert(order.asked, Ordering)
+    assert isinstance(asked.targets, Estate)  # noqa: S101 - for mypy: only such orders are spread
     now = datetime.now(UTC)
     made = sieve(asked)
-    zoned = asked.opening is not None and not asked.opening.utc
-    window = None if zoned else window_of(asked, None, now)
+    window = None if _is_zoned(asked) else window_of(asked, None, now)
     common = Common(
         terms=terms_of(asked, order.id, order.ordered_by),
         tenant=order.tenant,
+        order=order.id,
+        tag=asked.targets.tag,
         speaks=made.speaks,
+        packages=made.packages if made.look is not Look.EACH else (),
+        seeds=tuple(operation_seed(order.id, part << PART) for part in range(len(made.packages))),
+        judged=made.packages[0].kind if made.look is Look.PROFILES and made.guarded else None,
+        provider=made.provider,
         held=held_at_first(asked.after_event, open_before=False),
         opens_at=window.opens_at if window else None,
         closes_at=window.closes_at if window else None,
-        zones=() if zoned else None,
     )
-    return _Going(order, asked, made, common, now)
+    return _Going(order, asked, common, now)
+
+
+def _is_zoned(asked: Ordering) -> bool:
+    """Whether a card's own clock says when it may go out."""
+    return asked.opening is not None and not asked.opening.utc
 
 
 def _some(jobs: Sequence[Job], cards: int) -> Sequence[Job]:
@@ -192,38 +193,26 @@ def _some(jobs: Sequence[Job], cards: int) -> Sequence[Job]:
     return jobs
 
 
-async def _place_in_bucket(db: Db, going: _Going, job: Job, eids: Sequence[Eid], ordinal: int) -> Job:
-    if not eids:
-        return job
-    rest = await _place_alike(db, going, (job.bucket, eids), ordinal)
-    many = (len(eids) - len(rest)) * len(going.asked.packages)
-    if not rest:
-        return _went(job, eids, many, ())
-    decided, refused = await _judge(db, going, job.bucket, rest)
+async def _with_zones(db: Db, going: _Going, buckets: Sequence[Bucket]) -> Common:
+    """What is common, with the windows of all zones that some card of these buckets is in."""
+    common = going.common
+    if not _is_zoned(going.asked):
+        return common
+    found = await spreads.zones(db, common.tenant, common.tag, buckets)
+    windows = [(name, window_of(going.asked, name, going.now)) for name in found if zone_named(name) is not None]
+    zones = tuple(Zone(name, window.opens_at, window.closes_at) for name, window in windows if window is not None)
+    return msgspec.structs.replace(common, zones=zones)
+
+
+async def _look_closer(db: Db, going: _Going, job: Job, placed: Placed) -> Job:
+    """Judge the cards that need it, each by itself; the job after all that were looked at."""
+    if not placed.rest:
+        return _went(job, placed, 0, ())
+    decided, refused = await _judge(db, going, job.bucket, placed.rest)
+    ordinal = await spreads.draw(db)
     lines = [line for each in decided for line in _lines(going, each, ordinal)]
     await operations.insert(db, going.order.tenant, going.common.terms, lines)
-    return _went(job, eids, many + len(lines), refused)
-
-
-async def _place_alike(db: Db, going: _Going, at: tuple[Bucket, Sequence[Eid]], ordinal: int) -> Sequence[Eid]:
-    """Ask those that need no closer look, all in one statement; the others."""
-    common, made = going.common, going.sieve
-    if common.zones is not None:
-        common = msgspec.structs.replace(common, zones=await _zones(db, going, at))
-    match made.look:
-        case Look.NOTHING:
-            return await spreads.place(db, common, at, ordinal, made.packages)
-        case Look.PROFILES:
-            one = One(made.packages[0], made.provider, made.guarded)
-            return await spreads.place_one(db, common, at, ordinal, one)
-        case _:
-            return at[1]
-
-
-async def _zones(db: Db, going: _Going, at: tuple[Bucket, Sequence[Eid]]) -> tuple[Zone, ...]:
-    names = [name for name in await spreads.zones(db, *at) if zone_named(name) is not None]
-    windows = [(name, window_of(going.asked, name, going.now)) for name in names]
-    return tuple(Zone(name, window.opens_at, window.closes_at) for name, window in windows if window is not None)
+    return _went(job, placed, len(lines), refused)
 
 
 async def _judge(
@@ -249,19 +238,20 @@ def _lines(going: _Going, decided: Decided, ordinal: int) -> list[Line]:
     return lines
 
 
-def _went(job: Job, eids: Sequence[Eid], placed: int, refused: Sequence[tuple[Eid, Problem]]) -> Job:
-    """The job after these cards."""
+def _went(job: Job, placed: Placed, more: int, refused: Sequence[tuple[Eid, Problem]]) -> Job:
+    """The job after these cards, `more` operations of those that needed a closer look."""
     counts = dict(job.refused)
     for _, problem in refused:
         counts[problem.code] = counts.get(problem.code, 0) + 1
     named = [Refusal(format_eid(eid), problem.code, problem.text) for eid, problem in refused]
     return msgspec.structs.replace(
         job,
-        reached=eids[-1] if eids else job.reached,
-        looked_at=job.looked_at + len(eids),
-        placed=job.placed + placed,
+        reached=placed.reached,
+        looked_at=job.looked_at + placed.looked_at,
+        placed=job.placed + placed.placed + more,
         refused=counts,
         problems=(*job.problems, *named)[:_NAMED],
+        done=placed.is_last,
     )
 
 

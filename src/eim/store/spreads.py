@@ -1,7 +1,7 @@
 """Orders for very many cards: table `spreads`, how far each is in each bucket, and the statements that place a chunk.
 
-A chunk is cards of one bucket in the order of their EIDs, locked by the first statement; the second one, which so sees
-what was committed before it had the locks, judges them together and places what is asked of those that need no closer
+A chunk is cards of some buckets, in the order of their EIDs. `place_bulk` (migrations/0075) locks those of a bucket,
+judges them together by what was committed when it had the locks, and places what is asked of those that need no closer
 look. The others it names: the service judges them one by one.
 """
 
@@ -47,95 +47,23 @@ _ANY_OPEN: Final = """
 """
 # Planning for the values of each bucket would cost more than placing what is in it.
 _PLAN_ONCE: Final = "SET LOCAL plan_cache_mode = force_generic_plan"
-_LOCK: Final = """
-    SELECT e.eid FROM euiccs e WHERE e.bucket = $1 AND e.tenant = $2 AND e.eid > $3
-     ORDER BY e.eid LIMIT $4 FOR NO KEY UPDATE OF e
-"""
-_LOCK_TAGGED: Final = """
-    WITH meant AS MATERIALIZED (
-        SELECT t.eid FROM euicc_tags t
-         WHERE t.bucket = $1 AND t.tenant = $2 AND t.tag = $5 AND t.eid > $3 ORDER BY t.eid LIMIT $4
-    )
-    SELECT e.eid FROM meant m JOIN euiccs e ON e.bucket = $1 AND e.eid = m.eid
-     WHERE e.bucket = $1 ORDER BY e.eid FOR NO KEY UPDATE OF e
-"""
 _ZONES: Final = """
-    SELECT DISTINCT time_zone FROM euiccs WHERE bucket = $1 AND eid = ANY ($2::bytea[]) AND time_zone IS NOT NULL
+    SELECT DISTINCT e.time_zone FROM euiccs e
+     WHERE e.bucket = ANY ($1::smallint[]) AND e.tenant = $2 AND e.time_zone IS NOT NULL
+"""
+_ZONES_TAGGED: Final = """
+    SELECT DISTINCT e.time_zone FROM unnest($1::smallint[]) AS u (bucket)
+      JOIN euicc_tags t ON t.bucket = u.bucket AND t.tenant = $2 AND t.tag = $3
+      JOIN euiccs e ON e.bucket = t.bucket AND e.eid = t.eid
+     WHERE e.time_zone IS NOT NULL
 """
 _DRAW: Final = "SELECT nextval('operation_ordinals')"
-# The id is domain.ids.derive_operation_id, of position 0 and the part.
+# One bucket after the other: cards are locked in their order.
 _PLACE: Final = """
-    WITH judged AS MATERIALIZED (
-        SELECT e.eid, e.identity, z.opens_at, z.closes_at,
-               (e.speaks IS NULL OR e.speaks = ANY ($16::text[])) AND (NOT $17 OR z.zone IS NOT NULL) AS fits
-          FROM unnest($13::bytea[]) AS u (eid)
-          JOIN euiccs e ON e.bucket = $1 AND e.eid = u.eid
-          LEFT JOIN unnest($18::text[], $19::timestamptz[], $20::timestamptz[]) AS z (zone, opens_at, closes_at)
-            ON z.zone = e.time_zone
-    ), placed AS (
-        INSERT INTO operations (bucket, id, eid, tenant, identity, order_id, ordinal, kind, iccid, rollback, details,
-                                priority, not_before, expires_at, ordered_by, after_event, opening, retries, held,
-                                closes_at)
-        SELECT $1, encode(set_byte(set_byte(d.id, 6, get_byte(d.id, 6) & 15 | 128), 8, get_byte(d.id, 8) & 63 | 128),
-                          'hex')::uuid,
-               j.eid, $2, j.identity, $3, $14::bigint + p.part, p.kind, p.iccid, p.rollback, p.details,
-               $4, coalesce(j.opens_at, $5::timestamptz, now()), $6, $7, $8, $9, $10, $11,
-               coalesce(j.closes_at, $12::timestamptz)
-          FROM judged j
-         CROSS JOIN unnest($21::text[], $22::bytea[], $23::boolean[], $24::jsonb[])
-          WITH ORDINALITY AS p (kind, iccid, rollback, details, part)
-         CROSS JOIN LATERAL (SELECT int2send($1) || substr(sha256($15::bytea || int8send((p.part - 1) << 32) || j.eid),
-                                                           1, 14)) AS d (id)
-         WHERE j.fits
-    )
-    SELECT eid FROM judged WHERE NOT fits
-"""
-# One step about one profile, of a card that has no change waiting; `fits` may miss cards that could be asked that too.
-_PLACE_ONE: Final = """
-    WITH judged AS MATERIALIZED (
-        SELECT e.eid, e.identity, coalesce($22::bytea, p.iccid) AS iccid, z.opens_at, z.closes_at,
-               (e.speaks IS NULL OR e.speaks = ANY ($16::text[])) AND (NOT $17 OR z.zone IS NOT NULL)
-               AND ($22::bytea IS NOT NULL OR e.inventory_at IS NOT NULL AND p.found = 1)
-               AND (NOT $24
-                    OR CASE $21::text WHEN 'enable' THEN NOT p.stays
-                                      WHEN 'disable' THEN e.inventory_at IS NOT NULL AND NOT p.enabled
-                                      ELSE NOT p.enabled AND NOT p.kept END
-                       AND NOT EXISTS (
-                           SELECT 1 FROM operations o
-                            WHERE o.bucket = $1 AND o.eid = e.eid AND o.state = 'accepted'
-                              AND o.kind NOT IN ('listProfileInfo', 'getRAT', 'listEim', 'ipaEuiccDataRequest'))
-                       AND NOT EXISTS (
-                           SELECT 1 FROM operations o
-                            WHERE o.bucket = $1 AND o.eid = e.eid AND o.state IN ('sealed', 'out', 'in_doubt')
-                              AND o.kind NOT IN ('listProfileInfo', 'getRAT', 'listEim', 'ipaEuiccDataRequest')))
-               AS fits
-          FROM unnest($13::bytea[]) AS u (eid)
-          JOIN euiccs e ON e.bucket = $1 AND e.eid = u.eid
-          LEFT JOIN unnest($18::text[], $19::timestamptz[], $20::timestamptz[]) AS z (zone, opens_at, closes_at)
-            ON z.zone = e.time_zone
-         CROSS JOIN LATERAL (
-             SELECT count(*) FILTER (WHERE meant) AS found, (array_agg(q.iccid) FILTER (WHERE meant))[1] AS iccid,
-                    coalesce(bool_or(meant AND q.state = 'enabled'), false) AS enabled,
-                    coalesce(bool_or(meant AND (q.fallback OR q.fallback_allowed IS FALSE
-                                                OR q.rules & 32 <> 0)), false) AS kept,
-                    coalesce(bool_or(q.state = 'enabled' AND q.rules & 64 <> 0), false) AS stays
-               FROM (SELECT r.iccid, r.state, r.fallback, r.fallback_allowed,
-                            CASE WHEN octet_length(r.ppr) > 1 THEN get_byte(r.ppr, 1) END AS rules,
-                            coalesce(r.iccid = $22, r.service_provider = $25::text, false) AS meant
-                       FROM profiles r WHERE r.bucket = $1 AND r.eid = e.eid) AS q) AS p
-    ), placed AS (
-        INSERT INTO operations (bucket, id, eid, tenant, identity, order_id, ordinal, kind, iccid, rollback, priority,
-                                not_before, expires_at, ordered_by, after_event, opening, retries, held, closes_at)
-        SELECT $1, encode(set_byte(set_byte(d.id, 6, get_byte(d.id, 6) & 15 | 128), 8, get_byte(d.id, 8) & 63 | 128),
-                          'hex')::uuid,
-               j.eid, $2, j.identity, $3, $14::bigint + 1, $21, j.iccid, $23, $4,
-               coalesce(j.opens_at, $5::timestamptz, now()), $6, $7, $8, $9, $10, $11,
-               coalesce(j.closes_at, $12::timestamptz)
-          FROM judged j
-         CROSS JOIN LATERAL (SELECT int2send($1) || substr(sha256($15::bytea || int8send(0) || j.eid), 1, 14)) AS d (id)
-         WHERE j.fits
-    )
-    SELECT eid FROM judged WHERE NOT fits
+    SELECT u.bucket, p.looked_at, p.reached, p.is_last, p.placed, p.rest
+      FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, reached)
+     CROSS JOIN LATERAL place_bulk(u.bucket, u.reached, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+                                   $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) AS p
 """
 # The last statement of a chunk: from the commit of a stop on nothing more is placed.
 _GOES_ON: Final = "SELECT 1 FROM orders WHERE id = $1 AND stopped_at IS NULL FOR SHARE"
@@ -192,23 +120,31 @@ class Zone(msgspec.Struct, frozen=True):
 
 
 class Common(msgspec.Struct, frozen=True):
-    """What is the same for all cards of a chunk."""
+    """What is the same for all cards."""
 
     terms: Terms
     tenant: TenantId
-    speaks: tuple[str, ...]  # the versions that have all of it
+    order: UUID
+    tag: str | None  # None: all of the tenant's cards are meant
+    speaks: tuple[str, ...] = ()  # the versions that have all of it
+    packages: tuple[Compact, ...] = ()  # none: every card needs a closer look
+    seeds: tuple[bytes, ...] = ()  # of each package: domain.ids.operation_seed
+    judged: Kind | None = None  # the one step, about one profile, where guards have to look at what a card holds
+    provider: str | None = None  # whose one profile is meant, where no ICCID names it
     held: str | None = None
     opens_at: datetime | None = None  # of a window that is the same for all
     closes_at: datetime | None = None
     zones: tuple[Zone, ...] | None = None  # None: they don't matter
 
 
-class One(msgspec.Struct, frozen=True):
-    """A step about one profile: of this ICCID, or else of the one profile of this service provider."""
+class Placed(msgspec.Struct, frozen=True):
+    """What became of the next cards of a bucket."""
 
-    what: Compact
-    provider: str | None
-    guarded: bool
+    looked_at: int  # cards
+    reached: Eid
+    is_last: bool  # no card of the bucket comes behind them
+    placed: int  # operations
+    rest: tuple[Eid, ...]  # locked, asked nothing: each needs a closer look
 
 
 async def count(db: Db, tenant: TenantId, tag: str | None) -> dict[Bucket, int]:
@@ -251,16 +187,11 @@ async def plan_once(db: Db) -> None:
     await db.execute(_PLAN_ONCE)
 
 
-async def lock(db: Db, tenant: TenantId, job: Job, tag: str | None, limit: int) -> list[Eid]:
-    """The next cards of a bucket, locked until the transaction ends."""
-    place = (job.bucket, tenant, job.reached, limit)
-    rows = await db.fetch(_LOCK, *place) if tag is None else await db.fetch(_LOCK_TAGGED, *place, tag)
-    return [Eid(row["eid"]) for row in rows]
-
-
-async def zones(db: Db, bucket: Bucket, eids: Sequence[Eid]) -> list[str]:
-    """The time zones of these cards."""
-    return [row["time_zone"] for row in await db.fetch(_ZONES, bucket, eids)]
+async def zones(db: Db, tenant: TenantId, tag: str | None, buckets: Sequence[Bucket]) -> list[str]:
+    """The time zones of the cards that are meant in these buckets."""
+    place = (buckets, tenant)
+    rows = await db.fetch(_ZONES, *place) if tag is None else await db.fetch(_ZONES_TAGGED, *place, tag)
+    return [row["time_zone"] for row in rows]
 
 
 async def draw(db: Db) -> int:
@@ -268,23 +199,12 @@ async def draw(db: Db) -> int:
     return int(await db.fetchval(_DRAW)) << _PARTS
 
 
-async def place(
-    db: Db, common: Common, at: tuple[Bucket, Sequence[Eid]], ordinal: int, packages: Sequence[Compact]
-) -> list[Eid]:
-    """Ask these cards for the same packages; those that need a closer look are given back, and were asked nothing."""
-    columns = (
-        [package.kind.value for package in packages],
-        [package.iccid for package in packages],
-        [package.rollback for package in packages],
-        [package.details for package in packages],
-    )
-    return [Eid(row["eid"]) for row in await db.fetch(_PLACE, *_common(common, at, ordinal), *columns)]
-
-
-async def place_one(db: Db, common: Common, at: tuple[Bucket, Sequence[Eid]], ordinal: int, one: One) -> list[Eid]:
-    """Ask these cards for a step about one profile; those that need a closer look are given back, as by `place`."""
-    columns = (one.what.kind.value, one.what.iccid, one.what.rollback, one.guarded, one.provider)
-    return [Eid(row["eid"]) for row in await db.fetch(_PLACE_ONE, *_common(common, at, ordinal), *columns)]
+async def place(db: Db, common: Common, jobs: Sequence[Job], limit: int) -> list[Placed]:
+    """Lock the next cards of each bucket, up to `limit` of one, and ask those that need no closer look."""
+    buckets, reached = [job.bucket for job in jobs], [job.reached for job in jobs]
+    rows = await db.fetch(_PLACE, buckets, reached, limit, *_terms(common), *_packages(common))
+    found = {row["bucket"]: row for row in rows}
+    return [_placed(found[bucket]) for bucket in buckets]
 
 
 async def goes_on(db: Db, order: UUID) -> bool:
@@ -311,15 +231,35 @@ async def finish(db: Db, order: UUID) -> bool:
     return await db.fetchval(_FINISH, order) is not None
 
 
-def _common(common: Common, at: tuple[Bucket, Sequence[Eid]], ordinal: int) -> tuple[object, ...]:
-    """Parameters 1 to 20."""
-    terms, (bucket, eids), found = common.terms, at, common.zones or ()
-    order = terms.order_id
+def _terms(common: Common) -> tuple[object, ...]:
+    """Parameters 4 to 19."""
+    terms, zones = common.terms, common.zones
     return (
-        *(bucket, common.tenant, order, terms.priority, common.opens_at or terms.not_before, terms.expires_at),
-        *(terms.ordered_by, terms.after_event, terms.opening, terms.retries, common.held, common.closes_at),
-        *(eids, ordinal, order.bytes if order is not None else b"", list(common.speaks), common.zones is not None),
-        *([z.name for z in found], [z.opens_at for z in found], [z.closes_at for z in found]),
+        *(common.tenant, common.tag, common.order, terms.ordered_by, terms.priority),
+        *(common.opens_at or terms.not_before, terms.expires_at, terms.after_event, terms.opening, terms.retries),
+        *(common.held, common.closes_at, common.speaks),
+        None if zones is None else [zone.name for zone in zones],
+        *([zone.opens_at for zone in zones or ()], [zone.closes_at for zone in zones or ()]),
+    )
+
+
+def _packages(common: Common) -> tuple[object, ...]:
+    """Parameters 20 to 26."""
+    packages = common.packages
+    return (
+        [package.kind.value for package in packages],
+        [package.iccid for package in packages],
+        [package.rollback for package in packages],
+        [package.details for package in packages],
+        common.seeds,
+        common.judged.value if common.judged else None,
+        common.provider,
+    )
+
+
+def _placed(row: Row) -> Placed:
+    return Placed(
+        row["looked_at"], Eid(row["reached"]), row["is_last"], row["placed"], tuple(sorted(map(Eid, row["rest"])))
     )
 
 
