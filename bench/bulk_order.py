@@ -3,7 +3,7 @@
 `--euiccs 1000000` is the size of the bar; the standard one is smaller. "Enable the profile of Carrier B" for every card
 of a tag, guards and all: placed by the interface's service, spread by a worker's, until every card was reached. The
 baseline copies the rows of that very order, in binary and in one statement, into a table with the same columns,
-constraints, indexes and foreign key; nothing is judged and nothing else is written.
+constraints and indexes; nothing is judged and nothing else is written.
 """
 
 import os
@@ -124,9 +124,7 @@ async def main(asked: Size) -> None:
         async with database() as made:
             scores = await measure(made, asked, Path(folder) / "rows")
     ours, copied = scores["order"], scores["copy"]
-    about = conditions(
-        f"{asked.euiccs:,} cards by tag", "enable of a carrier", "durable commits"
-    )
+    about = conditions(f"{asked.euiccs:,} cards by tag", "enable of a carrier", "durable commits")
     line(
         "bulk_order",
         f"{ours.over(copied):.2f}x CPU of COPY",
