@@ -24,6 +24,7 @@ from eim.store.connect import DbRole, transaction
 from eim.store.requests import Ask
 from eim.store.tenants import Limits
 from tests.database import Database
+from tests.model.front import Front, Way
 from tests.model.scene import Scene
 from tests.services.rig import EIM_ID, Rig, inner
 
@@ -75,8 +76,9 @@ def start_of(first: Action, second: Action) -> Start:
 class Doer:
     """Guards what the actions need: the scene, the operation that is under way, the octets in the device's hand."""
 
-    def __init__(self, scene: Scene, database: Database, other: Caller) -> None:
+    def __init__(self, scene: Scene, database: Database, front: Front, other: Caller) -> None:
         self.scene = scene
+        self.front = front
         self.rig: Rig = scene.rig
         self._worker = database.pool(DbRole.WORKER)
         self._device = database.pool(DbRole.DEVICE)
@@ -115,12 +117,17 @@ class Doer:
     async def _poll(self) -> None:
         """The device fetches what waits and its card executes it; the result is still with the card."""
         card = self.scene.card
-        answer = await self.rig.send(messages.poll(card.eid, Speaks.V1_2, None, None))
+        answer = await self.front.send(messages.poll(card.eid, Speaks.V1_2, None, None))
         if answer is not None and answer != NO_PACKAGE and inner(answer)[:2] == b"\xbf\x51":
             self.rig.execute(card, inner(answer))
 
     async def _report(self) -> None:
-        await self.rig.provide(self.scene.card, self.result)
+        """The result as its IPA hands it in; the card forgets what is acknowledged."""
+        card = self.scene.card
+        answer = await self.front.send(self.rig.wrap(card, self.result), card.eid)
+        assert answer is not None
+        for seq in messages.acknowledged(answer):
+            card.remove_notification(seq)
 
     async def _withdraw(self) -> None:
         assert self.operation is not None
@@ -137,7 +144,7 @@ class Doer:
     async def _notify(self) -> None:
         """What the card has to say to SM-DP+s comes before its result, and says which profile is in use."""
         for pending in self.scene.card.notifications:
-            await self.rig.send(messages.notification(pending.raw), self.scene.card.eid)
+            await self.front.send(messages.notification(pending.raw), self.scene.card.eid)
 
     async def _rotate(self) -> None:
         """The card is to obey the newer key."""
@@ -181,9 +188,14 @@ class Doer:
         await rig.operations.withdraw(SETUP, self.operation)
         await scene.save(Start.DOUBTFUL)
 
-    async def begin(self, start: Start, pair: tuple[Action, Action]) -> None:
-        """Put the start back, and make its operation one that is past its time when a pair needs that."""
+    async def begin(self, start: Start, pair: tuple[Action, Action], way: Way) -> None:
+        """Put the start back, and make its operation one that is past its time when a pair needs that.
+
+        way  by which the device's messages come
+        """
         await self.scene.restore(start)
+        self.rig.worker = self.rig.new_worker()
+        self.front.way = way
         self.ordered.clear()
         if Action.EXPIRE in pair:
             await self._owner.execute("UPDATE operations SET expires_at = now() - interval '1 s' WHERE ordinal > 2")

@@ -2,6 +2,7 @@
 
 import copy
 from typing import Any, Final
+from uuid import uuid4
 
 import asyncpg
 
@@ -19,8 +20,16 @@ _TABLES: Final = """
      WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
      ORDER BY 1
 """
-_KEPT: Final = ("migrations", "leases")  # leases are renewed, and a thousand rows are much to put back
+_KEPT: Final = ("migrations", "leases", "workers")  # of the workers, who live on
 _TIDY_EVERY: Final = 100  # restores
+# Another worker has all buckets but the card's: ours looks for work where there may be some.
+_LEAVE_ONE: Final = """
+    WITH other AS (
+        INSERT INTO eim.workers (id, expires_at) VALUES ($2, now() + interval '100 s')
+        ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
+    )
+    UPDATE eim.leases SET holder = $2 WHERE bucket <> $1 AND holder IS DISTINCT FROM $2
+"""
 # What two runs that ended alike have in common: no id, no time, no octet that is drawn anew each time.
 _DIGEST: Final = """
     SELECT jsonb_build_array(
@@ -47,6 +56,12 @@ class Scene:
         self._superuser = superuser
         self._saved: dict[str, tuple[str, dict[str, Any], list[Entry]]] = {}
         self._restores = 0
+        self._other = uuid4()
+
+    async def leave_one_bucket(self) -> None:
+        """Another worker is there, who has all buckets but the card's; for 100 seconds more."""
+        await self._superuser.execute(_LEAVE_ONE, self.bucket, self._other)
+        await self.rig.leasing.refresh()
 
     @property
     def card(self) -> VirtualEuicc:
@@ -77,8 +92,8 @@ class Scene:
         self.rig.journal.entries[:] = entries
         self._restores += 1
         if self._restores % _TIDY_EVERY == 0:
-            await self._superuser.execute("VACUUM")
-            await self.rig.leasing.refresh()
+            await self._superuser.execute("VACUUM (TRUNCATE FALSE)")  # whoever only prepared keeps it from truncating
+            await self.leave_one_bucket()
 
     async def digest(self) -> str:
         """What the rows and the card say, as far as two runs can agree in it."""

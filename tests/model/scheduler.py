@@ -1,14 +1,17 @@
-"""A deterministic scheduler: one actor at a time goes on, from one SQL boundary to the next, as a schedule says.
+"""A deterministic scheduler: one task at a time goes on, from one await to the next, as a schedule says.
 
-Services get pools whose connections stop before every statement and before every commit. When all actors stand still,
-the schedule picks who goes on. An actor that waits for another one's lock inside Postgres counts as standing still; it
-can't be picked, and goes on by itself when the lock is free. So a schedule and its outcome can be repeated exactly.
+Services get pools whose connections stop before every statement, before every commit, and after each. All other awaits
+are held by the event loop (`loop.py`). When nobody can go on by himself, the schedule picks who does. A statement that
+waits for somebody's lock inside Postgres counts as standing still: it goes on when the transaction it waits for has
+ended. Where several wait for the same one, the schedule says who is first, and the server processes of the others are
+stopped until it stands again. So a schedule and its outcome can be repeated exactly.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from contextvars import ContextVar
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
@@ -16,144 +19,290 @@ import msgspec
 
 from eim.store import Db
 from eim.store.connect import Pool
+from tests.model.loop import ACTOR, Actor, SteppingLoop
 
 _STATEMENTS: Final = frozenset({"execute", "executemany", "fetch", "fetchrow", "fetchval", "copy_records_to_table"})
-_WAITING: Final = "SELECT pid FROM pg_locks WHERE NOT granted AND pid = ANY($1::integer[])"
-_PATIENCE: Final = 0.002  # seconds until it is asked whether an actor waits for a lock
-_STUCK: Final = 120.0  # seconds after which nobody moves any more: a fault of the test itself
-
-_actor: ContextVar["Actor | None"] = ContextVar("_actor", default=None)
+_WAITING: Final = """
+    SELECT pid, pg_blocking_pids(pid) AS blockers FROM pg_locks WHERE NOT granted AND pid = ANY($1::integer[])
+"""
+_PATIENCE: Final = 0.0005  # seconds until it is asked whether a statement waits for a lock
+_LONG: Final = 1.0  # seconds of one statement: whoever was stopped may be in its way
+_STUCK: Final = 120.0  # seconds after which a run is given up: a fault of the test itself
+_AFTER: Final = "answered"
+_AWAIT: Final = "goes on"
+_LOCK: Final = "gets the lock"
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One move: who went on, and what it did next."""
+    """One move: which task went on, and what it does next."""
 
     actor: str
     what: str
 
-
-class Actor:
-    """Guards where one actor stands: at a boundary, inside Postgres, or at its end."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.gate: asyncio.Future[None] | None = None  # there while it stands at a boundary
-        self.next = ""  # what it does when it goes on
-        self.pid: int | None = None  # the server process that works for it now
-        self.error: BaseException | None = None
-        self.ended = False
+    @property
+    def is_sql(self) -> bool:
+        return self.what not in (_AFTER, _AWAIT, _LOCK)
 
 
 # Who goes on, of those who can, in the order of their names.
 Pick = Callable[[Sequence[str]], str]
 
 
-class Scheduler:
-    """Guards the actors of one run. Its pools may be shared by all runs."""
+class Stuck(Exception):
+    """Nobody can go on, and not all have ended."""
 
-    def __init__(self, monitor: Db) -> None:
+
+class _Held(msgspec.Struct, frozen=True):
+    name: str
+    task: asyncio.Task[Any] | None
+    handle: asyncio.Handle
+
+
+class Scheduler:
+    """Guards whose turn it is. Its pools may be shared by all runs, and so may those who serve all of them.
+
+    monitor   of a superuser, to ask who waits for whom
+    only_sql  switch at SQL boundaries alone: from all other awaits a task goes on at once
+    """
+
+    def __init__(self, loop: SteppingLoop, monitor: Db, *, only_sql: bool = False) -> None:
+        self._loop = loop
         self._monitor = monitor
-        self._moved = asyncio.Event()
-        self._actors: list[Actor] = []
+        self._only_sql = only_sql
+        self._held: list[_Held] = []
+        self._next: dict[asyncio.Task[Any], str] = {}
+        self._names: dict[asyncio.Task[Any], str] = {}
+        self._flying: dict[asyncio.Task[Any], int] = {}  # statements under way: the server process of each
+        self._blocked: dict[asyncio.Task[Any], frozenset[int]] = {}  # .. those that wait for these processes' locks
+        self._stopped: dict[asyncio.Task[Any], int] = {}  # .. those of them whose server processes stand still
+        self._looking: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._serving: list[asyncio.Task[Any]] = []
+        self._pick: Pick = min
+        self.steps: list[Step] = []  # of the last run
+        self._over = loop.create_future()
 
     async def run(self, deeds: Mapping[str, Callable[[], Awaitable[object]]], pick: Pick) -> list[Step]:
-        """Run all `deeds` to their ends, interleaved as `pick` says. What a deed raises is kept in `errors`."""
-        self._actors = [Actor(name) for name in deeds]
-        tasks = [asyncio.get_running_loop().create_task(self._live(actor, deeds[actor.name])) for actor in self._actors]
-        steps: list[Step] = []
+        """Run all `deeds` to their ends, interleaved as `pick` says. What a deed raises is kept in `errors`.
+
+        Raises Stuck when nobody can go on.
+        """
+        self._pick, self.steps, self._over = pick, [], self._loop.create_future()
+        self._loop.conductor = self
+        self._tasks = {name: self._start(name, deed) for name, deed in deeds.items()}
         try:
             async with asyncio.timeout(_STUCK):
-                while True:
-                    await self._stand_still()
-                    ready = {actor.name: actor for actor in self._actors if actor.gate is not None}
-                    if not ready and all(actor.ended for actor in self._actors):
-                        return steps
-                    if ready:
-                        chosen = ready[pick(sorted(ready))]
-                        steps.append(Step(chosen.name, chosen.next))
-                        self._let_go(chosen)
+                await self._over
         finally:
-            for task in tasks:
+            self._loop.conductor = None
+            self._let_all_go()
+            self._wake(len(self._stopped))
+            for task in self._tasks.values():
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        return self.steps
+
+    def serve(self, name: str, deed: Callable[[], Awaitable[object]]) -> None:
+        """Run `deed` until `close`: whoever serves the runs takes its steps in them, too."""
+        self._serving.append(self._start(name, deed))
+
+    async def close(self) -> None:
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     @property
     def errors(self) -> dict[str, BaseException]:
         """What the actors of the last run ended with, of those who did not end well."""
-        return {actor.name: actor.error for actor in self._actors if actor.error is not None}
+        ended = {name: task for name, task in self._tasks.items() if task.done() and not task.cancelled()}
+        return {name: error for name, task in ended.items() if (error := task.exception()) is not None}
 
-    async def boundary(self, what: str) -> None:
-        """Stand still before `what`, when an actor asks; whoever is none goes on at once."""
-        actor = _actor.get()
-        if actor is None:
-            return
-        actor.pid = None
-        actor.gate, actor.next = asyncio.get_running_loop().create_future(), what
-        self._moved.set()
-        await actor.gate
-
-    def works(self, pid: int) -> None:
-        """A server process begins to work for the actor that asks."""
-        actor = _actor.get()
-        if actor is not None:
-            actor.pid = pid
-
-    async def _live(self, actor: Actor, deed: Callable[[], Awaitable[object]]) -> None:
-        _actor.set(actor)
-        try:
+    def _start(self, name: str, deed: Callable[[], Awaitable[object]]) -> asyncio.Task[object]:
+        async def live() -> None:
             await self.boundary("begin")
             await deed()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the test judges it
-            actor.error = error
+
+        was = ACTOR.set(Actor(name))
+        try:
+            return self._loop.create_task(live())
         finally:
-            actor.ended = True
-            self._moved.set()
+            ACTOR.reset(was)
 
-    def _let_go(self, actor: Actor) -> None:
-        gate, actor.gate = actor.gate, None
-        assert gate is not None
-        gate.set_result(None)
+    def _let_all_go(self) -> None:
+        held, self._held = self._held, []
+        for each in held:
+            self._loop.call_soon(each.handle._run)
+        self._next.clear()
+        self._names.clear()
 
-    async def _stand_still(self) -> None:
-        """Return when every actor stands at a boundary, waits for a lock, or has ended."""
-        while True:
-            self._moved.clear()
-            moving = [actor for actor in self._actors if actor.gate is None and not actor.ended]
-            if not moving:
-                return
-            try:
-                async with asyncio.timeout(_PATIENCE):
-                    await self._moved.wait()
-            except TimeoutError:
-                if await self._all_wait(moving) and any(actor.gate is not None for actor in self._actors):
-                    return
+    # --- What the event loop asks -------------------------------------------------------------------------------------
 
-    async def _all_wait(self, moving: Sequence[Actor]) -> bool:
-        pids = {actor.pid for actor in moving}
-        if None in pids:
-            return False
-        waiting = {row["pid"] for row in await self._monitor.fetch(_WAITING, list(pids))}
-        return waiting == pids
+    def holds(self, task: asyncio.Task[Any]) -> bool:
+        return task not in self._flying
+
+    def hold(self, name: str, task: asyncio.Task[Any] | None, handle: asyncio.Handle) -> None:
+        self._held.append(_Held(name, task, handle))
+
+    def choose(self) -> asyncio.Handle | None:
+        self._held = [each for each in self._held if not each.handle.cancelled()]
+        options = {each.name: each for each in self._held}
+        if len(self._flying) > len(self._blocked):
+            if (options or self._stopped) and self._looking is None:
+                self._looking = self._loop.call_later(_PATIENCE, self._look)
+            return None
+        if self._stopped:
+            self._wake(1)
+            return self.choose()
+        if not options:
+            if not self._flying and not self._over.done():
+                self._end()
+            return None
+        chosen = options[self._picked(options)]
+        self._held.remove(chosen)
+        what = _AWAIT if chosen.task is None else self._next.pop(chosen.task, _AWAIT)
+        self.steps.append(Step(chosen.name, what))
+        return chosen.handle
+
+    def _picked(self, options: Mapping[str, _Held]) -> str:
+        if self._only_sql:
+            free = [name for name, each in options.items() if self._goes_on(each.task)]
+            if free:
+                return min(free)
+        return self._pick(sorted(options))
+
+    def _goes_on(self, task: asyncio.Task[Any] | None) -> bool:
+        return task is None or self._next.get(task, _AFTER) is _AFTER
+
+    def _end(self) -> None:
+        left = [name for name, task in self._tasks.items() if not task.done()]
+        if left:
+            self._over.set_exception(Stuck(f"{' and '.join(left)} can't go on"))
+        else:
+            self._over.set_result(None)
+
+    # --- Statements ---------------------------------------------------------------------------------------------------
+
+    async def boundary(self, what: str) -> None:
+        """Stand still before `what`, when an actor asks in a run; whoever is none goes on at once."""
+        actor = ACTOR.get()
+        if actor is None or self._loop.conductor is None:
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._next[task] = what
+        self._names[task] = actor.name_of(task)
+        await asyncio.sleep(0)
+
+    async def answered(self) -> None:
+        await self.boundary(_AFTER)
+
+    @contextmanager
+    def flying(self, real: Db, *, ends: bool = False) -> Iterator[None]:
+        """A statement on `real` is under way: its own awaits are no places to switch at.
+
+        ends  it ends a transaction, or a part of one: who waits for its locks may then go on
+        """
+        task = asyncio.current_task()
+        if ACTOR.get() is None or task is None:
+            yield
+            return
+        pid = real.get_server_pid()
+        freed = self._line_up(pid) if ends or not real.is_in_transaction() else None
+        self._flying[task] = pid
+        guard = self._loop.call_later(_LONG, self._wake, len(self._stopped)) if self._stopped else None
+        try:
+            yield
+        finally:
+            if guard is not None:
+                guard.cancel()
+            del self._flying[task]
+            self._blocked.pop(task, None)
+            if freed is not None:
+                self._blocked.pop(freed, None)
+
+    def _line_up(self, pid: int) -> asyncio.Task[Any] | None:
+        """The one that goes on first of those that wait, also through others, for a lock of this server process."""
+        ahead, waiting = {pid}, dict[str, asyncio.Task[Any]]()
+        while found := [task for task, by in self._blocked.items() if by & ahead and self._flying[task] not in ahead]:
+            ahead |= {self._flying[task] for task in found}
+            waiting |= {self._names[task]: task for task in found}
+        if len(waiting) < 2:
+            return next(iter(waiting.values()), None)
+        free = [name for name, task in waiting.items() if self._blocked[task] <= {pid}]  # nobody is in front of them
+        first = self._pick(sorted(free or waiting))
+        self.steps.append(Step(first, _LOCK))
+        for name, task in waiting.items():
+            if name != first and task not in self._stopped:
+                os.kill(self._flying[task], signal.SIGSTOP)
+                self._stopped[task] = self._flying[task]
+        if self._stopped.pop(waiting[first], None) is not None:
+            os.kill(self._flying[waiting[first]], signal.SIGCONT)
+        return waiting[first]
+
+    def _wake(self, many: int) -> None:
+        """Let stopped server processes go on: they get their locks, or wait again."""
+        for task, pid in list(self._stopped.items())[:many]:
+            del self._stopped[task]
+            self._blocked.pop(task, None)
+            os.kill(pid, signal.SIGCONT)
+
+    def _look(self) -> None:
+        self._looking = self._loop.create_task(self._find_waiting())
+
+    async def _find_waiting(self) -> None:
+        asked = {pid: task for task, pid in self._flying.items() if task not in self._blocked}
+        for pid, blockers in await self._monitor.fetch(_WAITING, list(asked)) if asked else ():
+            if self._flying.get(asked[pid]) == pid and blockers:
+                self._blocked[asked[pid]] = frozenset(blockers)
+        self._looking = None
 
 
-def controlled(pool: Pool, scheduler: Scheduler) -> Pool:
-    """`pool`, whose connections stop at every boundary."""
-    return cast("Pool", _Pool(pool, scheduler))
+class ControlledPool:
+    """Connections that stop at every boundary; the same one is always taken first. Use `controlled`."""
 
-
-class _Pool:
-    def __init__(self, pool: Pool, scheduler: Scheduler) -> None:
-        self._pool = pool
+    def __init__(self, connections: Sequence[Db], scheduler: Scheduler) -> None:
+        self._free = dict(enumerate(connections))
         self._scheduler = scheduler
+        self._waiting: list[asyncio.Future[None]] = []
 
     @asynccontextmanager
     async def acquire(self, *, timeout: float | None = None) -> AsyncIterator["_Connection"]:  # noqa: ASYNC109 - asyncpg's
-        async with self._pool.acquire(timeout=timeout) as connection:
-            yield _Connection(cast("Db", connection), self._scheduler)
+        while not self._free:
+            ready = asyncio.get_running_loop().create_future()
+            self._waiting.append(ready)
+            await ready
+        place = min(self._free)
+        real = self._free.pop(place)
+        try:
+            yield _Connection(real, self._scheduler)
+        finally:
+            self._free[place] = real
+            while self._waiting:
+                if not (ready := self._waiting.pop(0)).done():
+                    ready.set_result(None)
+                    break
+
+
+async def controlled(pool: Pool, size: int, scheduler: Scheduler) -> Pool:
+    """`size` connections of `pool`, kept for good, which stop at every boundary."""
+    return cast("Pool", ControlledPool([await pool.acquire() for _ in range(size)], scheduler))
+
+
+class _Statement:
+    """One of asyncpg's, prepared, with a boundary before and after it."""
+
+    def __init__(self, query: str, statement: Any, connection: "_Connection") -> None:
+        self._query = query
+        self._statement = statement
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:  # all that asyncpg's has
+        found = getattr(self._statement, name)
+        return self._connection.stopping(name, self._query, found) if name in _STATEMENTS else found
 
 
 class _Connection:
-    """One of asyncpg's, with a boundary before each statement."""
+    """One of asyncpg's, with a boundary before and after each statement."""
 
     def __init__(self, real: Db, scheduler: Scheduler) -> None:
         self._real = real
@@ -161,22 +310,37 @@ class _Connection:
 
     def __getattr__(self, name: str) -> Any:  # all that asyncpg's connection has
         found = getattr(self._real, name)
-        return self._stopping(name, found) if name in _STATEMENTS else found
+        if name not in _STATEMENTS:
+            return found
+
+        async def stopped(query: str, *arguments: Any, **options: Any) -> Any:
+            return await self.stopping(name, query, found)(query, *arguments, **options)
+
+        return stopped
 
     def transaction(self, **options: Any) -> "_Transaction":
         return _Transaction(self._real, self._scheduler, options)
 
-    def _stopping(self, name: str, statement: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def prepare(self, query: str, **options: Any) -> _Statement:
+        with self._scheduler.flying(self._real):
+            return _Statement(query, await self._real.prepare(query, **options), self)
+
+    def stopping(
+        self, name: str, query: str, statement: Callable[..., Awaitable[Any]]
+    ) -> Callable[..., Awaitable[Any]]:
         async def stopped(*arguments: Any, **options: Any) -> Any:
-            await self._scheduler.boundary(f"{name} {' '.join(str(arguments[0]).split())[:80]}")
-            self._scheduler.works(self._real.get_server_pid())
-            return await statement(*arguments, **options)
+            await self._scheduler.boundary(f"{name} {' '.join(query[:240].split())[:80]}")
+            try:
+                with self._scheduler.flying(self._real):
+                    return await statement(*arguments, **options)
+            finally:
+                await self._scheduler.answered()
 
         return stopped
 
 
 class _Transaction:
-    """One of asyncpg's, with a boundary before the commit."""
+    """One of asyncpg's, with a boundary before the commit and after it."""
 
     def __init__(self, real: Db, scheduler: Scheduler, options: dict[str, Any]) -> None:
         self._real = real
@@ -184,7 +348,8 @@ class _Transaction:
         self._scheduler = scheduler
 
     async def __aenter__(self) -> Self:
-        await self._transaction.__aenter__()
+        with self._scheduler.flying(self._real):
+            await self._transaction.__aenter__()
         return self
 
     async def __aexit__(
@@ -192,5 +357,8 @@ class _Transaction:
     ) -> None:
         if error is None:
             await self._scheduler.boundary("commit")
-            self._scheduler.works(self._real.get_server_pid())
-        await self._transaction.__aexit__(kind, error, trace)
+        try:
+            with self._scheduler.flying(self._real, ends=True):
+                await self._transaction.__aexit__(kind, error, trace)
+        finally:
+            await self._scheduler.answered()

@@ -79,8 +79,12 @@ class Rig:
         self.onboarding = Onboarding(operator, lambda euicc, eum: trust.check_chain(euicc, eum, roots, now()))
         self.operations = Operations(operator)
         self.leasing = Leasing(worker, uuid4())
-        rules = WorkerRules(batch=1000, ahead=3, interval=0.05)
-        self.worker = Worker(worker, self.leasing, Sealer(worker, keys, rules.ahead), Asking(worker), rules)
+        self.worker = self.new_worker()
+
+    def new_worker(self) -> Worker:
+        """A worker that remembers nothing, with the leases of this one."""
+        pool, rules = self.database.pool(DbRole.WORKER), WorkerRules(batch=1000, ahead=3, interval=0.05)
+        return Worker(pool, self.leasing, Sealer(pool, self.keys, rules.ahead), Asking(pool), rules)
 
     async def work(self) -> int:
         """Rounds of the worker until it finds nothing to do."""
