@@ -3,6 +3,7 @@ import pytest
 
 from eim.domain.ids import DEFAULT_TENANT
 from eim.errors import BadConfiguration, DatabaseUnavailable
+from eim.store import glances, handouts
 from eim.store.connect import DbRole, acquire, group_role, open_pool, transaction
 from tests.database import Database
 
@@ -113,3 +114,13 @@ async def test_json_goes_in_and_comes_out_as_plain_values(database: Database) ->
         assert await db.fetchval("SELECT array_agg(u) FROM unnest($1::jsonb[]) AS u", [value, {}]) == [value, {}]
         assert await db.fetchval("SELECT $1::jsonb ->> 'text'", value) == "ü"
         assert await db.fetchval("SELECT $1::jsonb IS NULL", None) is True
+
+
+async def test_whoever_only_prepared_keeps_no_migration_waiting(database: Database) -> None:
+    """A lane of a device process prepares when it starts, and may have nothing to ask for days."""
+    async with acquire(database.pool(DbRole.DEVICE)) as db, acquire(database.pool(DbRole.DEVICE)) as other:
+        await glances.prepare(db, 300)
+        await handouts.prepare(other)
+        async with database.owner().acquire() as owner, owner.transaction():
+            await owner.execute("SET LOCAL lock_timeout = '2s'")
+            await owner.execute("LOCK TABLE euiccs, operations, requests, packages, mailbox IN ACCESS EXCLUSIVE MODE")

@@ -11,7 +11,7 @@ import msgspec
 
 from eim.domain.ids import TenantId
 from eim.errors import BadConfiguration, Contended, DatabaseUnavailable
-from eim.store import Db
+from eim.store import Db, Prepared
 
 DEFAULT_SCHEMA: Final = "eim"
 _COMMAND_TIMEOUT_S: Final = 10.0
@@ -29,6 +29,7 @@ _BY_INDEX: Final = {"enable_seqscan": "off", "jit": "off"}
 # when it was asked of few at first, and a plan costs more than the answer to a hundred polls.
 _ONCE_FOR_ALL: Final = {**_BY_INDEX, "plan_cache_mode": "force_generic_plan"}
 _SET_TENANT: Final = "SELECT set_config('eim.tenant', $1, true)"
+_NOTHING: Final = "SELECT 1"
 _PLAN_ANEW: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 _UNAVAILABLE: Final = (
     OSError,
@@ -152,6 +153,17 @@ async def listing(pool: Pool, tenant: TenantId) -> AsyncIterator[Db]:
     async with transaction(pool, tenant) as db:
         await db.execute(_PLAN_ANEW)
         yield db
+
+
+async def prepare_on(db: Db, statement: str) -> Prepared:
+    """Prepare `statement` on a connection that is kept, outside of a transaction, and leave nothing open.
+
+    asyncpg asks for the end of what prepares together with what it executes next: until then PostgreSQL holds the
+    statement's tables against every migration, and a lane that has nothing to do for days would hold them for days.
+    """
+    prepared = await db.prepare(statement)
+    await db.execute(_NOTHING)
+    return prepared
 
 
 def _is_lost(connection: Db) -> bool:
