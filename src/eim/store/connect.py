@@ -11,7 +11,7 @@ import msgspec
 
 from eim.domain.ids import TenantId
 from eim.errors import BadConfiguration, Contended, DatabaseUnavailable
-from eim.store import Db, Prepared
+from eim.store import Db
 
 DEFAULT_SCHEMA: Final = "eim"
 _COMMAND_TIMEOUT_S: Final = 10.0
@@ -155,15 +155,13 @@ async def listing(pool: Pool, tenant: TenantId) -> AsyncIterator[Db]:
         yield db
 
 
-async def prepare_on(db: Db, statement: str) -> Prepared:
-    """Prepare `statement` on a connection that is kept, outside of a transaction, and leave nothing open.
+async def hold_nothing(db: Db) -> None:
+    """After statements were prepared on a connection that is kept: end what that has begun.
 
-    asyncpg asks for the end of what prepares together with what it executes next: until then PostgreSQL holds the
-    statement's tables against every migration, and a lane that has nothing to do for days would hold them for days.
+    asyncpg asks for the end of it together with what it executes next: until then PostgreSQL holds the statements'
+    tables against every migration, and a lane that has nothing to do for days would hold them for days.
     """
-    prepared = await db.prepare(statement)
     await db.execute(_NOTHING)
-    return prepared
 
 
 def _is_lost(connection: Db) -> bool:

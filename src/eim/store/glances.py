@@ -13,7 +13,7 @@ import msgspec
 
 from eim.domain.ids import Bucket, Eid
 from eim.store import Db, Prepared
-from eim.store.connect import prepare_on
+from eim.store.connect import hold_nothing
 
 # On the safe side: whatever is sealed, accepted or asked for makes a poll one that is looked at, whether or not it
 # could go out now. A row comes back only for those, so that the usual answer is no row at all. LIMIT keeps the planner
@@ -99,4 +99,6 @@ class Glances:
 
 async def prepare(db: Db, stale_after: float) -> Glances:
     """The questions, to be asked on `db` alone. `stale_after` in seconds."""
-    return Glances(await prepare_on(db, _FULL), await prepare_on(db, _SHORT), stale_after)
+    glances = Glances(await db.prepare(_FULL), await db.prepare(_SHORT), stale_after)
+    await hold_nothing(db)
+    return glances

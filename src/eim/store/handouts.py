@@ -5,7 +5,7 @@ from typing import Final
 
 from eim.domain.ids import Bucket, Eid
 from eim.store import Db, Prepared
-from eim.store.connect import prepare_on
+from eim.store.connect import hold_nothing
 
 # Conditions and effects are those of mailbox._TAKE. On top of them, nothing may be there that makes `polls` do more
 # than take: a trace, a request that is due, an operation that waited for the card to call. The marks in the comparison
@@ -74,4 +74,6 @@ class Handouts:
 
 async def prepare(db: Db) -> Handouts:
     """The statement, to be run on `db` alone, outside of a transaction."""
-    return Handouts(await prepare_on(db, _TAKE))
+    handouts = Handouts(await db.prepare(_TAKE))
+    await hold_nothing(db)
+    return handouts
