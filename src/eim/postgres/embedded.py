@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -34,7 +35,7 @@ _SETTINGS: Final = {
     "log_min_error_statement": "panic",
 }
 _LOOK_S: Final = 0.2  # between two looks whether it lives
-_PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0)  # between the tries to start one that died
+_PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0)  # between the tries to start one that died; then the last again
 _LOCK_TRIES: Final = 20
 _LOCK_TICK_S: Final = 0.1
 
@@ -97,7 +98,8 @@ class Embedded:
     async def keep_up(self) -> None:
         """Start it again whenever it has died, until cancelled. Call it in the main thread.
 
-        Raises what `start` does when it could not be started again and again.
+        What may end by itself, as a full disk does, is waited for. Raises BadConfiguration when it could not be started
+        again and again for another reason.
         """
         while True:
             await asyncio.sleep(_LOOK_S)
@@ -107,13 +109,17 @@ class Embedded:
                 _log.info("database.restarted")
 
     async def _revive(self, home: Home) -> None:
-        for pause in _PAUSES_S:
+        for tries in count(1):
             try:
-                return await self._bring_up(home)
+                await self._bring_up(home)
             except (BadConfiguration, DatabaseUnavailable) as error:
+                if tries > len(_PAUSES_S) and isinstance(error, BadConfiguration):
+                    raise
+                pause = _PAUSES_S[min(tries, len(_PAUSES_S)) - 1]
                 _log.error("database.not_restarted", why=str(error), again_in_s=pause)
+            else:
+                return
             await asyncio.sleep(pause)
-        return await self._bring_up(home)
 
     async def remove(self) -> None:
         """Stop it and delete its data for good."""
