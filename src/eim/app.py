@@ -4,7 +4,8 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -40,6 +41,7 @@ from eim.services.guessing import Guesses, GuessRules
 from eim.services.horizon import Horizon
 from eim.services.leasing import Leasing
 from eim.services.linking import Linker, Pen
+from eim.services.lookout import Lookout
 from eim.services.polls import Polls, Seen, unknown_answer
 from eim.services.results import ResultRules, Results
 from eim.services.retention import Ages, Retention
@@ -100,14 +102,15 @@ async def run_device(
         if device.door is DoorKind.HYPERCORN:
             await _beside(serving.serve_app(app, listener, context, limits, stop), *others)
             return
-        gathering = Gathering(pool, polls, _LANES)
+        gathering = Gathering(pool, polls, _LANES, device.remember_nothing)
         bounds = DoorRules(
             device.body_limit, device.request_deadline, device.keep_alive, device.connections, device.under_way
         )
         collecting = Collecting(pool, results, _RESULT_LANES)
         door = Door(esipa, gathering, collecting, app, bounds)
         served = serving.serve_door(door, listener, context, limits, stop)
-        await _beside(served, gathering.run, collecting.run, door.wheel.run, *others)
+        async with _looking_out(config, pool, gathering, stop) as hearing:
+            await _beside(served, gathering.run, collecting.run, door.wheel.run, *hearing, *others)
     finally:
         await _close(pool)
 
@@ -188,6 +191,21 @@ async def run_worker(config: Config, stop: asyncio.Event, *, alone: bool) -> Non
                 await _beside(stop.wait(), worker.run, *others, *gauging)
     finally:
         await _close(pool)
+
+
+@asynccontextmanager
+async def _looking_out(
+    config: Config, pool: Pool, gathering: Gathering, stop: asyncio.Event
+) -> AsyncIterator[tuple[Callable[[], Awaitable[None]], ...]]:
+    """What runs beside the door to hear of work that comes, where that is wanted: on a connection of its own."""
+    if not config.device.remember_nothing:
+        yield ()
+        return
+    ears = await _pool(config, DbRole.DEVICE, 1, stop)
+    try:
+        yield (Lookout(ears, pool, gathering.known, lambda: gathering.polls).run,)
+    finally:
+        await _close(ears)
 
 
 def _suspicion(config: Config) -> SuspicionRules:

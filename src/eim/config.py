@@ -224,6 +224,16 @@ class Device(msgspec.Struct, frozen=True):
             "by twice as much at most. A device that polls more often than this costs far less.",
         ),
     ] = 300
+    remember_nothing: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=300,
+            description="Seconds for which a process remembers that nothing waited for an eUICC, and answers its polls "
+            "without the database while it surely hears of work that comes (docs/architecture.md); 0: never. It takes "
+            "one connection more than `database.device_pool`. Of the door `own` only.",
+        ),
+    ] = 60
     wait_for_seal: Annotated[
         float,
         Meta(ge=0, le=10, description="Seconds that a poll waits for work which is ordered but not signed yet."),

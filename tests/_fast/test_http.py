@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eim._fast.esipa import read_posted_poll
+from eim._fast.esipa import meet_posted_poll
 from eim._fast.http import read_post
+from eim._fast.known import Known
 from eim.web.esipa import MEDIA_TYPE, admin_protocol, is_asn1
 from eim.web.reading import Reader, Request
 
@@ -78,6 +79,26 @@ def test_one_request_with_octets_changed_means_the_same_too(at: int, new: bytes,
     octets = usual(list(FIELDS.values()))
     at %= len(octets)
     assert_same_meaning(octets[:at] + new + octets[at + gone :])
+
+
+def read_posted_poll(octets: bytes, limit: int) -> tuple[bytes, bytes] | None:
+    """Of an EID that is not known."""
+    met = meet_posted_poll(octets, limit, Known(4, 1, 60), 1, 0, 1)
+    assert met is None or not met[2]
+    return None if met is None else met[:2]
+
+
+def test_who_polls_and_surely_finds_nothing_is_met_with_one_call() -> None:
+    known = Known(4, 1, 60)
+    known.note(EID, 1, 1.0, 7)
+    known.note_nothing(EID, 1.5)
+    known.heard(1.75)
+    octets = usual(list(FIELDS.values()))
+    assert meet_posted_poll(octets, LIMIT, known, 1, 0.5, 2.0) == (EID, b"gsma/rsp/v2.1.0", True)
+    for source, since, now in ((2, 0.5, 2.0), (1, 1.0, 2.0), (1, 0.5, 2.75)):  # elsewhere, too long ago, no beat
+        assert meet_posted_poll(octets, LIMIT, known, source, since, now) == (EID, b"gsma/rsp/v2.1.0", False)
+    assert meet_posted_poll(octets[:-1], LIMIT, known, 1, 0.5, 2.0) is None
+    assert known.hits == 1
 
 
 def test_the_usual_request_is_read() -> None:

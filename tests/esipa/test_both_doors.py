@@ -9,10 +9,11 @@ from typing import Final
 
 import pytest
 
+from eim.domain.ids import Eid, bucket_of
 from tests.database import Database
 from tests.esipa import captured
 from tests.esipa.captured import CI, numbered
-from tests.esipa.client import MEDIA_TYPE, PATH
+from tests.esipa.client import MEDIA_TYPE, PATH, Connection
 from tests.esipa.server import Served, configure, logins, serving_device
 
 POLL: Final = numbered(2, "request")
@@ -84,6 +85,53 @@ async def test_both_servers_answer_the_same_octets(both: tuple[Served, Served]) 
         if own != hypercorn:
             different[name] = (own, hypercorn)
     assert different == {}
+
+
+_ONBOARD: Final = """
+    WITH card AS (
+        INSERT INTO euiccs (bucket, eid, tenant, identity, counter, speaks, introduced_at, last_seen_at)
+        VALUES ($1, $2, 1, 1, 0, '1.2', now(), now()) RETURNING bucket, eid, tenant
+    )
+    INSERT INTO mailbox (bucket, eid, tenant) SELECT bucket, eid, tenant FROM card
+"""
+
+
+async def test_a_poll_answered_from_memory_hears_the_same_octets_as_from_the_other_server(
+    both: tuple[Served, Served],
+) -> None:
+    """From memory: nobody can read the packages meanwhile."""
+    eid, asked = Eid(OTHER[5:]), request(OTHER, "X-Admin-Protocol: gsma/rsp/v1.3.0")
+    await both[0].owner.execute(_ONBOARD, bucket_of(eid), eid)
+    async with both[1].door.connect() as connection:
+        expected = await one_more(connection, asked)
+    async with asyncio.timeout(20), both[0].door.connect() as connection:
+        while (heard := await one_while_locked(both[0], connection, asked)) is None:
+            await one_more(connection, asked)
+    assert heard == expected
+
+
+async def one_more(connection: Connection, asked: bytes) -> bytes:
+    await connection.write(asked)
+    return await one_answer(connection)
+
+
+async def one_answer(connection: Connection) -> bytes:
+    head = await connection.reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    assert length is not None
+    return DATE.sub(b"", head) + await connection.reader.readexactly(int(length[1]))
+
+
+async def one_while_locked(served: Served, connection: Connection, asked: bytes) -> bytes | None:
+    """None when the answer did not come before the packages could be read again."""
+    async with served.owner.acquire() as db, db.transaction():
+        await db.execute("LOCK TABLE operations, packages")
+        await connection.write(asked)
+        answer = asyncio.create_task(one_answer(connection))
+        await asyncio.wait([answer], timeout=0.3)
+        in_time = answer.done()
+    octets = await answer
+    return octets if in_time else None
 
 
 async def answered(served: Served, asked: bytes) -> bytes:

@@ -1,10 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Reads the message that comes millions of times a day: GetEimPackage in its plain form (SGP.32 section 6.3.2.6)."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 
 from eim._fast.http cimport Post, read_usual
+from eim._fast.known cimport Known
 
 cdef enum:
     EID_END = 21  # BF4F len 5A 10 and 16 octets
@@ -53,17 +54,25 @@ def read_poll(bytes data not None):
     return eid, bool(poll.state_change), poll.cause, plmn, poll.plmn_tag
 
 
-def read_posted_poll(bytes segment not None, Py_ssize_t limit):
-    """(eid, X-Admin-Protocol or nothing) of a segment that is a usual request (http.pyx) with a poll of an EID alone.
+cdef const char* posted_poll(const char* octets, Py_ssize_t size, Py_ssize_t limit, Post* post) noexcept nogil:
+    """Where the EID stands in a segment that is a usual request (http.pyx) with a poll of an EID alone; NULL: it isn't."""
+    if not read_usual(<const uint8_t*> octets, size, limit, post):
+        return NULL
+    if size - post.body != EID_END or memcmp(octets + post.body, BARE, 5) != 0:
+        return NULL
+    return octets + post.body + 5
 
-    limit  octets of a body
+
+def meet_posted_poll(bytes segment not None, Py_ssize_t limit, Known known not None, uint32_t source, double since,
+                     double now):
+    """(eid, X-Admin-Protocol or nothing, whether it surely finds nothing) of a usual request with a poll of an EID alone.
+
+    limit  octets of a body; the others as for Known.finds_nothing
     """
     cdef const char* octets = PyBytes_AS_STRING(segment)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(segment)
     cdef Post post
-    if not read_usual(<const uint8_t*> octets, size, limit, &post):
+    cdef const char* eid = posted_poll(octets, PyBytes_GET_SIZE(segment), limit, &post)
+    if eid is NULL:
         return None
-    if size - post.body != EID_END or memcmp(octets + post.body, BARE, 5) != 0:
-        return None
-    eid = PyBytes_FromStringAndSize(octets + post.body + 5, EID_END - 5)
-    return eid, PyBytes_FromStringAndSize(octets + post.admin, post.admin_size)
+    return (PyBytes_FromStringAndSize(eid, 16), PyBytes_FromStringAndSize(octets + post.admin, post.admin_size),
+            known.nothing_for(eid, source, since, now))

@@ -2,7 +2,8 @@
 
 Most polls find nothing. The question finds out which of them surely do; for whom something is sealed, it is handed out
 together with the others' (services/handouts.py); whatever else there may be, those are answered by themselves, as if
-each had come alone.
+each had come alone. For whom nothing was found a moment ago, no question is asked while work that comes is heard of
+(services/lookout.py).
 """
 
 import asyncio
@@ -28,9 +29,10 @@ _MOST: Final = 1000  # polls in one question
 _AGAIN: Final = 0.2  # seconds before a lost connection is made again
 _MANY: Final = 8  # polls in a question: then more come at once, and are waited for as long as they do
 _TURNS: Final = 2  # of the event loop, at most
+_APART: Final = 0.002  # seconds from one question's beginning to that of the next, which is for fewer than _MANY
 _SECOND: Final = 48  # polls that wait before another lane asks, too: few large questions cost least
 _LONG: Final = 0.05  # seconds of one question; then another lane asks, too
-_SETS: Final = 1 << 18  # of four EIDs each: 16 MiB at most
+_SETS: Final = 1 << 18  # of four EIDs each: 32 MiB at most
 _NOTHING: Final = Found(nobody=False, sealed=False, more=False, stale=False)
 
 
@@ -78,19 +80,21 @@ class Gathering:
 
     Who was looked at in full a moment ago, and calls from where it called then, is asked for in short. Everything
     that changes with the full look can wait for the next: that it was onboarded, and when it was last seen.
+
+    `known` remembers who that is, and for whom the short question found nothing.
     """
 
-    def __init__(self, pool: Pool, polls: Polls, lanes: int) -> None:
+    def __init__(self, pool: Pool, polls: Polls, lanes: int, remember: float = 0.0) -> None:
         self._pool = pool
         self._polls = polls
         self._lanes = lanes
-        self._stale_after = polls.stale_after
+        self.stale_after = polls.stale_after
         self._handing_out = HandingOut(pool)
-        self._looked = Known(_SETS, secrets.randbits(64))
-        self._began = time.monotonic() - self._stale_after - 1
-        self._now = self._seconds()  # as of the last question
+        self.known = Known(_SETS, secrets.randbits(64), remember)
+        self.questioned = 0  # polls that were not answered from memory
         self._known: list[tuple[Bucket, Eid, Caller]] = []
         self._others: list[_Asked] = []
+        self._asked = -_APART  # by the event loop's clock: when the last question began
         self._calls = [asyncio.Event() for _ in range(lanes)]
 
     def ask(self, poll: Poll, caller: Caller) -> None:
@@ -106,8 +110,13 @@ class Gathering:
         self._call()
 
     def ask_bare(self, eid: Eid, caller: Caller) -> None:
-        """The same for a poll that says `eid` and nothing else."""
-        bucket = self._looked.find(eid, caller.source, self._now - self._stale_after)
+        """The same for a poll that says `eid` and nothing else; by what is `known` it may be told at once."""
+        now = time.monotonic()
+        fresh = now - self.stale_after
+        if self.known.finds_nothing(eid, caller.source, fresh, now):
+            caller.nothing()
+            return
+        bucket = self.known.find(eid, caller.source, fresh)
         if bucket >= 0:
             self._known.append((Bucket(bucket), eid, caller))
         elif (refusal := self._polls.refusal(caller.peer)) is not None:
@@ -117,15 +126,17 @@ class Gathering:
             self._others.append(_Asked(bucket_of(eid), eid, None, caller))
         self._call()
 
+    @property
+    def polls(self) -> int:
+        """How many that said an EID and nothing else came so far."""
+        return self.questioned + self.known.hits
+
     async def run(self) -> None:
         """Ask and answer until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._handing_out.run())
             for number in range(self._lanes):
                 group.create_task(self._lane(number))
-
-    def _seconds(self) -> int:
-        return int(time.monotonic() - self._began)
 
     def _call(self) -> None:
         """Wake the first lane; all of them when more wait than one should take."""
@@ -143,7 +154,7 @@ class Gathering:
         while True:
             try:
                 async with acquire(self._pool) as db:
-                    questions = await glances.prepare(db, self._stale_after)
+                    questions = await glances.prepare(db, self.stale_after)
                     while True:
                         await call.wait()
                         await self._gather(len(batch.known) + len(batch.others))
@@ -157,11 +168,17 @@ class Gathering:
                 await asyncio.sleep(_AGAIN)
 
     async def _gather(self, before: int) -> None:
-        """Where many just came at once, let in those who are coming now. No timer: nobody waits for nothing."""
+        """Where many just came at once, let in those who are coming now; where few come time and again, one question
+        does for those of two milliseconds. Who comes alone is asked for at once."""
         for _ in range(_TURNS if before >= _MANY else 0):
             if len(self._known) + len(self._others) >= before:
-                return
+                break
             await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        early = self._asked + _APART - loop.time()
+        if early > 0 and len(self._known) + len(self._others) < _MANY:
+            await asyncio.sleep(early)
+        self._asked = loop.time()
 
     def _take(self, call: asyncio.Event) -> _Batch:
         batch = _Batch(self._known[:_MOST], self._others[:_MOST])
@@ -171,13 +188,14 @@ class Gathering:
         return batch
 
     async def _answer(self, questions: Glances, batch: _Batch) -> None:
-        self._now = self._seconds()
+        self.questioned += len(batch.known) + len(batch.others)
         stuck = asyncio.get_running_loop().call_later(_LONG, self._call_all)
         try:
             if batch.known:
+                asked = time.monotonic()
                 found = await questions.short([each[0] for each in batch.known], [each[1] for each in batch.known])
                 known, batch.known = batch.known, []
-                self._answer_known(known, found)
+                self._answer_known(known, found, asked)
             if batch.others:
                 full = await questions.full([each.glance() for each in batch.others])
                 others, batch.others = batch.others, []
@@ -185,7 +203,7 @@ class Gathering:
         finally:
             stuck.cancel()
 
-    def _answer_known(self, known: list[tuple[Bucket, Eid, Caller]], found: dict[int, bool]) -> None:
+    def _answer_known(self, known: list[tuple[Bucket, Eid, Caller]], found: dict[int, bool], asked: float) -> None:
         for place, is_sealed in found.items():
             bucket, eid, caller = known[place]
             if is_sealed:
@@ -194,7 +212,8 @@ class Gathering:
                 caller.hear(None)
         if found:
             known = [each for place, each in enumerate(known) if place not in found]
-        for _, _, caller in known:
+        for _, eid, caller in known:
+            self.known.note_nothing(eid, asked)
             caller.nothing()
 
     def _answer_others(self, others: list[_Asked], found: dict[int, Found]) -> None:
@@ -209,7 +228,7 @@ class Gathering:
             caller.hear(None)
         else:
             if asked.poll is None:
-                self._looked.note(eid, caller.source, self._now, bucket)
+                self.known.note(eid, caller.source, time.monotonic(), bucket)
             plmn = asked.poll.plmn if asked.poll is not None else None
             if found.stale:
                 self._polls.note(bucket, eid)

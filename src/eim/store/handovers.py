@@ -11,7 +11,7 @@ from asyncpg import Record as Row
 from eim.domain.handover import Direction, Proof, Stage, Terms
 from eim.domain.ids import Bucket, Eid, TenantId
 from eim.domain.step import Compact
-from eim.store import Db
+from eim.store import Db, announcements
 
 _INSERT: Final = """
     INSERT INTO handovers (id, tenant, direction, eim_id, configuration, proof, delete_other, size, reason, ordered_by)
@@ -198,6 +198,7 @@ async def place(db: Db, at: Due, operation: UUID, what: Compact, terms: tuple[in
     ordinal = await db.fetchval(_ORDINAL, at.bucket, at.eid)
     columns = (what.kind.value, what.iccid, what.rollback, what.details)
     await db.execute(_PLACE, at.bucket, operation, at.eid, ordinal, *columns, *terms)
+    await announcements.announce(db, [at.bucket])
 
 
 async def handed_over(db: Db, at: Due) -> None:

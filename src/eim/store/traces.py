@@ -9,7 +9,7 @@ import msgspec
 from asyncpg import Record
 
 from eim.domain.ids import Bucket, Eid, TenantId, with_bucket
-from eim.store import Db
+from eim.store import Db, announcements
 
 Direction = Literal["in", "out"]
 
@@ -93,6 +93,7 @@ async def keep(db: Db, bucket: Bucket, eid: Eid, peer: str, kept_for: float, mes
 async def switch(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid, lasts: float, exchanges: int) -> Switch | None:
     """Trace it for `lasts` seconds from now (0: no more); None when the tenant has no such eUICC."""
     row = await db.fetchrow(_SWITCH, bucket, eid, tenant, lasts, exchanges)
+    await announcements.announce(db, [bucket])
     return Switch(row["traced_until"], row["trace_left"]) if row else None
 
 

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp
 
-from eim._fast.esipa import read_posted_poll
+from eim._fast.esipa import meet_posted_poll
 from eim.domain.ids import Eid
 from eim.errors import EimError, Malformed
 from eim.protocol.esipa import NO_PACKAGE, Poll, Provided, Received, bare_poll
@@ -63,6 +63,8 @@ class Door:
         self.collecting = collecting
         self.app = app
         self.rules = rules
+        self.body_limit, self.keep_alive = rules.body_limit, rules.keep_alive
+        self.known, self.fresh = gathering.known, gathering.stale_after
         self.wheel = Wheel()
         self.admission = Admission(rules.under_way)
         self.connections: set[Connection] = set()
@@ -164,9 +166,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         was_reading = self._reader.reading
         if not (self._busy or was_reading or self._waiting or self._last or self._paused):
-            usual = read_posted_poll(data, self._door.rules.body_limit)
+            now = time.monotonic()
+            door = self._door
+            usual = meet_posted_poll(data, door.body_limit, door.known, self.source, now - door.fresh, now)
             if usual is not None:
-                self._bare_poll(*usual)
+                self._bare_poll(*usual, now)
                 return
         self._reader.feed(data)
         if self._reader.reading and not was_reading:
@@ -280,8 +284,13 @@ class Connection(asyncio.Protocol):
         else:
             self._send(head, _refusal(found, _admin(head.admin)))
 
-    def _bare_poll(self, eid: bytes, admin: bytes) -> None:
+    def _bare_poll(self, eid: bytes, admin: bytes, finds_nothing: bool, now: float) -> None:  # noqa: FBT001
         """What the general way would come to, for the request that comes most."""
+        if finds_nothing and not self._door.draining and self._transport is not None:
+            self.polled = Eid(eid)
+            self.deadline = now + self._door.keep_alive
+            self._transport.write(self._door.say_nothing(admin))
+            return
         self._busy = True
         admission = self._door.admission
         admission.under_way += 1

@@ -1,0 +1,111 @@
+"""Whether work that comes is surely heard of: then a poll for which nothing was found needs no question.
+
+Postgres stays the truth. A process listens for the buckets in which work may have come, and sends itself a beat over
+another connection, time and again: a beat that was heard says that all was heard that was committed before it was sent.
+Without one that is younger than a second every poll is asked for. So what is remembered delays a package by the second
+at most in which its announcement was under way, and a connection that breaks, hangs or only looks like one (a pooler)
+delays none any longer.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import asyncpg
+import structlog
+
+from eim._fast.known import Known
+from eim.domain.ids import Bucket
+from eim.errors import Contended, Unavailable
+from eim.store import Db, announcements
+from eim.store.connect import Pool, acquire
+
+_BEAT_EVERY: Final = 0.25  # seconds, while polls come
+_AGAIN: Final = 0.5  # seconds before a lost connection is made again
+_DEAF: Final = 3.0  # seconds of beats unheard that are worth a line in the log
+_LOST: Final = (Unavailable, Contended, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+
+_log = structlog.get_logger()
+
+
+class Lookout:
+    """Guards the connection that listens. It tells `known` what it hears.
+
+    ears   a pool of its own, of one connection
+    pool   where the beats are sent
+    polls  how many have come so far: where none come, none need an answer, and no beat is sent
+    """
+
+    def __init__(self, ears: Pool, pool: Pool, known: Known, polls: Callable[[], int]) -> None:
+        self._ears = ears
+        self._pool = pool
+        self._known = known
+        self._polls = polls
+        self._beats = f"eim_beat_{secrets.token_hex(8)}"
+        self._heard_at = time.monotonic()
+        self._deaf = False
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        while True:
+            try:
+                async with acquire(self._ears) as db:
+                    await self._listen(db)
+            except _LOST as error:
+                self._say_deaf(type(error).__name__)
+            await asyncio.sleep(_AGAIN)
+
+    async def _listen(self, db: Db) -> None:
+        """Until the connection is lost. What was found before it listened is doubted: work may have come unheard."""
+        gone = asyncio.Event()
+
+        def lost(_: object) -> None:
+            self._known.deafen()
+            gone.set()
+
+        db.add_termination_listener(lost)
+        stop = await announcements.listen(db, self._came, self._beats, self._beaten)
+        self._known.doubt_all(time.monotonic())
+        try:
+            await self._beat_until(gone)
+        finally:
+            self._known.deafen()
+            if not db.is_closed():
+                db.remove_termination_listener(lost)
+                with suppress(*_LOST):
+                    await stop()
+
+    async def _beat_until(self, gone: asyncio.Event) -> None:
+        before = -1
+        self._heard_at = time.monotonic()
+        while not gone.is_set():
+            polls = self._polls()
+            if polls != before:
+                async with acquire(self._pool) as db:
+                    await announcements.send_beat(db, self._beats, repr(time.monotonic()))
+                if time.monotonic() - self._heard_at > _DEAF:
+                    self._say_deaf("unheard")
+            else:
+                self._heard_at = time.monotonic()
+            before = polls
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_BEAT_EVERY):
+                    await gone.wait()
+
+    def _came(self, bucket: Bucket) -> None:
+        self._known.work_came(bucket, time.monotonic())
+
+    def _beaten(self, sent: str) -> None:
+        self._known.heard(float(sent))
+        self._heard_at = time.monotonic()
+        if self._deaf:
+            self._deaf = False
+            _log.info("lookout.hears")
+
+    def _say_deaf(self, why: str) -> None:
+        if not self._deaf:
+            self._deaf = True
+            _log.warning("lookout.deaf", why=why, so="every poll is asked for")
