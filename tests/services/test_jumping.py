@@ -42,8 +42,8 @@ async def saved(made: Rig) -> None:
 async def restored(made: Rig) -> None:
     """The database is as it was when it was saved."""
     async with made.database.owner().acquire() as db, db.transaction():
-        await db.execute("DELETE FROM euiccs")
-        await db.execute("DELETE FROM results")
+        for table in ("packages", "operations", "euiccs", "results"):
+            await db.execute(f"DELETE FROM {table}")
         for table in TABLES:
             await db.execute(f"INSERT INTO {table} SELECT * FROM saved_{table}")
 
