@@ -30,7 +30,7 @@ from eim.store.connect import Pool, acquire, transaction
 from eim.store.operations import Line
 from eim.store.spreads import Common, Job, Order, Placed, Refusal, Zone
 
-CHUNK: Final = 2000  # cards a transaction, about: results of a locked card wait for its end
+CHUNK: Final = 5000  # cards a transaction, about: results of a locked card wait for its end
 _MOST_BUCKETS: Final = 256  # a transaction
 _CAREFUL: Final = (100, 10, 1)  # cards a transaction, after one that failed
 _NAMED: Final = 3  # refused cards of a bucket that are named

@@ -58,12 +58,10 @@ _ZONES_TAGGED: Final = """
      WHERE e.time_zone IS NOT NULL
 """
 _DRAW: Final = "SELECT nextval('operation_ordinals')"
-# One bucket after the other: cards are locked in their order.
 _PLACE: Final = """
-    SELECT u.bucket, p.looked_at, p.reached, p.is_last, p.placed, p.rest
-      FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, reached)
-     CROSS JOIN LATERAL place_bulk(u.bucket, u.reached, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                                   $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) AS p
+    SELECT p.of_bucket, p.looked_at, p.reached, p.is_last, p.placed, p.rest
+      FROM place_bulk($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+                      $22, $23, $24, $25, $26) AS p
 """
 # The last statement of a chunk: from the commit of a stop on nothing more is placed.
 _GOES_ON: Final = "SELECT 1 FROM orders WHERE id = $1 AND stopped_at IS NULL FOR SHARE"
@@ -203,8 +201,7 @@ async def place(db: Db, common: Common, jobs: Sequence[Job], limit: int) -> list
     """Lock the next cards of each bucket, up to `limit` of one, and ask those that need no closer look."""
     buckets, reached = [job.bucket for job in jobs], [job.reached for job in jobs]
     rows = await db.fetch(_PLACE, buckets, reached, limit, *_terms(common), *_packages(common))
-    found = {row["bucket"]: row for row in rows}
-    return [_placed(found[bucket]) for bucket in buckets]
+    return [_placed(row) for row in rows]
 
 
 async def goes_on(db: Db, order: UUID) -> bool:
