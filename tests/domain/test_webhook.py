@@ -13,6 +13,7 @@ from eim.domain.webhook import (
     RETRIES,
     Secret,
     Target,
+    is_time,
     may_reach,
     next_try,
     read_secret,
@@ -133,3 +134,11 @@ def test_tries_go_on_for_about_three_days_and_then_end() -> None:
     assert timedelta(days=3) < sum((w for w in waits if w), timedelta()) < timedelta(days=4)
     assert next_try(1, RETRIES, -1) == timedelta(seconds=4)
     assert next_try(1, RETRIES, 1) == timedelta(seconds=6)
+
+
+def test_what_is_further_away_than_its_pause_was_written_before_the_clock_was_set_back() -> None:
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    for attempts, pause in enumerate((timedelta(0), *RETRIES)):
+        assert is_time(now, attempts, RETRIES, now)
+        assert is_time(now + pause * 1.2 + timedelta(seconds=1), attempts, RETRIES, now)
+        assert not pause or not is_time(now + pause, attempts, RETRIES, now)

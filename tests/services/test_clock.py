@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from eim.domain import opening
 from eim.domain.operation import Kind
 from eim.services.clock import Watch
+from eim.sim import messages
 from eim.store.connect import DbRole
 from tests.database import Database
 from tests.services import rig as rigs
@@ -18,6 +19,10 @@ _WRITTEN_LATER = (
     "UPDATE packages SET not_before = not_before + $1::interval",
     "UPDATE mailbox SET not_before = not_before + $1::interval",
     "UPDATE requests SET created_at = created_at + $1::interval, not_before = not_before + $1::interval",
+)
+_PAUSED = (
+    "UPDATE operations SET attempts = 1, not_before = now() + $1::interval WHERE state = 'accepted'",
+    "UPDATE notifications SET state = 'waiting', attempts = 3, tried_at = now(), due_at = now() + $1::interval",
 )
 
 
@@ -49,6 +54,33 @@ async def test_what_was_due_goes_out_and_what_has_a_time_or_a_window_waits(datab
         await rig.visit(card)
     states = [(await rig.operation(each))["state"] for each in (placed, behind, waits, timed, in_window)]
     assert states == ["done", "done", "done", "accepted", "accepted"]
+
+
+async def test_a_pause_before_the_next_try_lasts_no_longer_for_it(database: Database) -> None:
+    """A minute is left of the pause of an operation and of a notification; then the clock is set back by an hour."""
+    rig = await rigs.start(database)
+    await rig.onboard()
+    (card,) = rig.cards
+    await rig.visit(card)
+    await rig.order(card, Kind.ENABLE, "Carrier B")
+    await rig.visit(card)
+    for pending in card.notifications:
+        await rig.send(messages.notification(pending.raw), card.eid)
+    tried = await rig.order(card, Kind.LIST_PROFILES)
+    watch = Watch(database.pool(DbRole.WORKER), rig.leasing)
+    await watch.look()
+    left = timedelta(minutes=1)
+    for statement in _PAUSED:
+        await database.owner().execute(statement, _HOUR + left)
+
+    assert watch._seen is not None
+    watch._seen = watch._seen[0] + _HOUR, watch._seen[1] - 10
+    assert await watch.look() > 1
+    due = [(await rig.operation(tried))["not_before"], *(n["due_at"] for n in await rig.rows("notifications", card))]
+    assert len(due) > 1
+    for each in due:
+        assert isinstance(each, datetime)
+        assert timedelta(seconds=30) < each - datetime.now(UTC) <= left
 
 
 async def test_a_clock_that_runs_on_or_is_set_forward_changes_nothing(database: Database) -> None:

@@ -29,6 +29,7 @@ RETRIES: Final = tuple(
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 _NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_SPREAD: Final = 0.2  # of a pause, up or down
 _LONGEST_HOST: Final = 253
 # Public by their numbers, yet they end inside: IPv4 in IPv6 clothes, and the metadata service of a cloud.
 _DISGUISED: Final = tuple(
@@ -160,7 +161,14 @@ def next_try(attempts: int, retries: Sequence[timedelta], jitter: float) -> time
     """
     if attempts > len(retries):
         return None
-    return retries[attempts - 1] * (1 + 0.2 * jitter)
+    return retries[attempts - 1] * (1 + _SPREAD * jitter)
+
+
+def is_time(again_at: datetime, attempts: int, retries: Sequence[timedelta], now: datetime) -> bool:
+    """Whether what failed `attempts` times is to be tried again: at its time, and when that is further away than any
+    pause could have put it, because the clock was set back since."""
+    longest = retries[attempts - 1] * (1 + _SPREAD) if 0 < attempts <= len(retries) else timedelta(0)
+    return again_at <= now or again_at > now + longest
 
 
 class Reach(msgspec.Struct, frozen=True):

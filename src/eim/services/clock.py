@@ -1,7 +1,7 @@
 """The database's clock, watched by the one that nobody sets: when it was set back, what was due stays due."""
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -11,9 +11,19 @@ from eim.store import clock, due
 from eim.store.connect import Pool, acquire, transaction
 
 _EVERY: Final = 2.0  # seconds between two looks
-_SLACK: Final = 1.0  # seconds that it may fall behind between two looks: clocks are slewed, looks take their time
+_NONE: Final = timedelta(0)
+_SLACK: Final = timedelta(
+    seconds=1
+)  # that it may fall behind between two looks: clocks are slewed, looks take their time
 # Each in a transaction of its own: many rows of two tables at once could wait for whoever locks one card's in turn.
-_IN_TURN: Final = (clock.keep_requests, clock.keep_operations, clock.keep_heads, clock.keep_packages)
+_IN_TURN: Final = (
+    clock.keep_requests,
+    clock.keep_operations,
+    clock.keep_retries,
+    clock.keep_heads,
+    clock.keep_packages,
+    clock.keep_notifications,
+)
 
 _log = structlog.get_logger()
 
@@ -33,20 +43,22 @@ class Watch:
             return 0
         async with acquire(self._pool) as db:
             now = await due.now(db)
-        helped = await self._help() if self._seen is not None and _is_set_back(self._seen, (now, at)) else 0
+        step = _set_back(self._seen, (now, at)) if self._seen is not None else _NONE
+        helped = await self._help(step) if step > _SLACK else 0
         self._seen = now, at
         return helped
 
-    async def _help(self) -> int:
+    async def _help(self, step: timedelta) -> int:
         helped = 0
         with self._leasing.round() as buckets:
             for keep in _IN_TURN:
                 async with transaction(self._pool) as db:
                     await self._leasing.hold(db, buckets)
-                    helped += await keep(db, buckets)
-        _log.warning("clock.set_back", due=helped)
+                    helped += await keep(db, buckets, step)
+        _log.warning("clock.set_back", seconds=round(step.total_seconds()), due=helped)
         return helped
 
 
-def _is_set_back(before: tuple[datetime, float], now: tuple[datetime, float]) -> bool:
-    return (now[0] - before[0]).total_seconds() < now[1] - before[1] - _SLACK
+def _set_back(before: tuple[datetime, float], now: tuple[datetime, float]) -> timedelta:
+    """How far the clock is behind what it should be; negative when it is ahead."""
+    return timedelta(seconds=now[1] - before[1]) - (now[0] - before[0])

@@ -169,8 +169,9 @@ class Courier:
         self._known = found
 
     async def _try_waiting(self, found: Webhook) -> int:
-        now = self._joined.now()
-        due = sorted((w.again_at, card) for card, w in self._waits.items() if w.again_at <= now)
+        now, retries = self._joined.now(), self._rules.retries
+        known = self._waits.items()
+        due = sorted((w.again_at, card) for card, w in known if webhook.is_time(w.again_at, w.attempts, retries, now))
         due = due[: 1 if self._hearing.doubted else _WAITING_A_ROUND]
         if not due:
             return 0
