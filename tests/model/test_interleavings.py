@@ -143,14 +143,14 @@ def test_a_seeded_fault_is_found(
     assert playing(postgres, lambda played: first_fault(played, range(20 * len(PAIRS)))) is not None
 
 
-async def _forgetful(self: Collecting) -> None:
+async def _forgetful(self: Collecting, number: int) -> None:
     """A lane that lets others come in before it takes what waits: what comes then is nobody's."""
     while True:
-        await self._somebody.wait()
+        await self._calls[number].wait()
         brought = self._waiting[:]
         await asyncio.sleep(0)
         self._waiting = []
-        self._somebody.clear()
+        self._calls[number].clear()
         for each, answer in zip(brought, await self._answer(brought), strict=True):
             each.respond(answer)
 

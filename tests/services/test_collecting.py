@@ -348,6 +348,35 @@ async def test_who_brings_a_result_while_the_database_is_away_is_told_so_and_the
     assert all(isinstance(answer, bytes) for answer in await collected(rig, [first, second]))
 
 
+async def test_who_comes_while_one_waits_for_a_lock_is_answered_before_it(database: Database) -> None:
+    rig = await introduced(database, 3)
+    for card in rig.cards:
+        await ask(rig, card, *steps_of("enable", card))
+    stuck, *others = [await brought(rig, card) for card in rig.cards]
+    collecting = Collecting(database.pool(DbRole.DEVICE), rig.results, 2)
+
+    def bring(message: bytes) -> asyncio.Future[bytes | EimError | None]:
+        answer = asyncio.get_running_loop().create_future()
+        provided = receive(message)
+        assert isinstance(provided, Provided)
+        collecting.bring(provided, answer.set_result)
+        return answer
+
+    running = asyncio.create_task(collecting.run())
+    async with database.owner().acquire() as holder:
+        async with holder.transaction():
+            await holder.execute("SELECT 1 FROM euiccs WHERE eid = $1 FOR UPDATE", rig.cards[0].eid)
+            first = bring(stuck)
+            await asyncio.sleep(0.01)
+            answers = [bring(others[0])]  # before the first one is found to be slow
+            await asyncio.sleep(0.2)
+            answers.append(bring(others[1]))  # .. and after
+            assert all(isinstance(answer, bytes) for answer in await asyncio.wait_for(asyncio.gather(*answers), 5))
+            assert not first.done()
+        assert isinstance(await asyncio.wait_for(first, 5), bytes)
+    running.cancel()
+
+
 async def test_a_head_that_is_another_one_by_now_is_not_resolved(database: Database) -> None:
     rig = await introduced(database, 2)
     for card in rig.cards:

@@ -5,6 +5,7 @@ Nobody waits for it: records are written without it, and are linked about a seco
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, Protocol
@@ -16,17 +17,19 @@ from eim.domain.chain import START, Checkpoint, Head, Record, link_hash, write_h
 from eim.domain.ids import Bucket
 from eim.errors import KeyUnusable, LeaseLost, Unavailable
 from eim.services.leasing import Leasing
-from eim.store import links
+from eim.store import events, links
 from eim.store.connect import Pool, acquire, transaction
 from eim.store.links import NewLink
 
 _EVERY: Final = 1.0  # seconds between two rounds
 _BATCH: Final = 5000  # records a round
-# A record shows when its transaction commits, with the time at which that began: so a round looks a little back,
-# and now and then further than any transaction lasts.
-_BACK: Final = timedelta(seconds=10)
+# A record shows when its transaction commits, with the time at which that began: so a round looks back to where all
+# that was still under way at the look before had not begun yet, and a little further, for a transaction is numbered at
+# the first thing that it writes or locks. Now and then it looks further than any transaction lasts.
+_BACK: Final = timedelta(seconds=2)
+_MOST_BACK: Final = 60  # rounds that are remembered
 _FAR_BACK: Final = timedelta(minutes=10)
-_FAR_EVERY: Final = 60  # rounds
+_FAR_EVERY: Final = 600  # rounds
 _FROM_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FEW: Final = 64  # heads: so many are signed at once, more wait a little, for each costs 42 octets for ever
 _SIGN_MANY_EVERY: Final = 10.0  # seconds
@@ -48,6 +51,14 @@ class Pen(NamedTuple):
     keep: Callable[[int, bytes], None]  # a checkpoint's seq and hash, put where the database's owner can't reach
 
 
+class _Look(NamedTuple):
+    """A look that found all that there was to find."""
+
+    at: datetime
+    oldest: int  # every transaction with a number below had ended
+    next: int  # none with this number or a higher one had begun
+
+
 class Linker:
     """Guards the heads that are linked and not signed yet. What it did is found in the tables by the next process."""
 
@@ -59,6 +70,7 @@ class Linker:
         self._unsigned: dict[Bucket, Head] = {}
         self._signed_at = 0.0
         self._since: datetime | None = None  # everything written before is linked
+        self._looks: deque[_Look] = deque(maxlen=_MOST_BACK)
         self._rounds = 0
 
     async def check(self, *, others: int) -> None:
@@ -91,13 +103,15 @@ class Linker:
         """One round; how many records it linked. 0: there was nothing, or not all of it could be had."""
         buckets = list(self._leasing.buckets)
         await self._take_in(buckets)
+        look_from = await self._look_from()
         async with acquire(self._pool) as db:
-            began = await links.now(db)
-            found = await links.unlinked(db, buckets, await self._look_from(), _BATCH)
+            began, running = await links.now(db), await events.running(db)
+            found = await links.unlinked(db, buckets, look_from, _BATCH)
         if found:
             await self._link(found)
         if len(found) < _BATCH:
             self._since = began
+            self._looks.append(_Look(began, running.oldest, running.next))
             self._rounds += 1
             self._leasing.linked(began, buckets)
         if self._unsigned and self._is_time():
@@ -114,14 +128,20 @@ class Linker:
             known = self._since if self._seen else left
             self._since = None if known is None or left is None else min(known, left)
             self._seen |= set(new)
+            self._looks.clear()
             self._rounds = 0  # the first look goes further back
 
     async def _look_from(self) -> datetime:
         if self._since is not None:
-            return self._since - (_FAR_BACK if self._rounds % _FAR_EVERY == 0 else _BACK)
+            return self._since - _FAR_BACK if self._rounds % _FAR_EVERY == 0 else self._all_ended() - _BACK
         async with acquire(self._pool) as db:
             last = await links.last(db)
         return last.at - _FAR_BACK if last.seq else _FROM_START
+
+    def _all_ended(self) -> datetime:
+        """The last look before which nothing had begun that the newest one could not see yet."""
+        newest = self._looks[-1]
+        return next((look.at for look in reversed(self._looks) if look.next <= newest.oldest), self._looks[0].at)
 
     async def _link(self, records: Sequence[Record]) -> None:
         """Chain them behind their heads; refused when one of their buckets is not ours any more."""

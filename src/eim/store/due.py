@@ -41,10 +41,10 @@ _PAIRS: Final = """
            AND NOT (SELECT m.barred FROM mailbox m WHERE m.bucket = o.bucket AND m.eid = o.eid)
            AND (o.kind = 'ipaEuiccDataRequest'
                 OR e.introduced_at IS NOT NULL AND (e.stalled IS NULL OR o.kind = 'renewAssociation'))
-           -- nothing overtakes what is tried again later, but what has a higher priority
-           AND NOT EXISTS (SELECT 1 FROM operations b
-                            WHERE b.bucket = o.bucket AND b.eid = o.eid AND b.state = 'accepted' AND b.attempts > 0
-                              AND b.not_before > now() AND (b.priority, b.ordinal) < (o.priority, o.ordinal))
+           -- nothing overtakes what is tried again later, but what has a higher priority; LIMIT keeps it to one card
+           AND (SELECT true FROM operations b
+                 WHERE b.bucket = o.bucket AND b.eid = o.eid AND b.state = 'accepted' AND b.attempts > 0
+                   AND b.not_before > now() AND (b.priority, b.ordinal) < (o.priority, o.ordinal) LIMIT 1) IS NULL
            AND (SELECT count(*) FROM packages k JOIN gates kg ON kg.id = k.gate
                  WHERE k.bucket = o.bucket AND k.eid = o.eid AND k.state IN ('waiting', 'head') AND kg.open
                    AND (k.closes_at IS NULL OR k.closes_at > now())) < $6

@@ -21,7 +21,8 @@ from eim.store.results import Stored
 from eim.store.work import Asked, Ending
 
 # A row comes back only for what is plain: the package that is out, of a card that nothing has to be found out about.
-# What `_LOCK` asks of the card once more is the same.
+# What `_LOCK` asks of the card once more is the same. Said plainly, the states would let the planner read an index of
+# all that is open instead of the keys, which looks short to it as long as statistics are of the time before a campaign.
 _FIND: Final = """
     SELECT u.n, e.eid, e.tenant, e.association_token, e.signature_form, e.curve, e.public_key, e.highest_seq, e.speaks,
            e.inventory_at IS NOT NULL AS listed, i.eim_id,
@@ -34,7 +35,8 @@ _FIND: Final = """
       JOIN operations o ON o.bucket = u.bucket AND o.id = p.operation
       JOIN euiccs e ON e.bucket = u.bucket AND e.eid = p.eid
       JOIN identities i ON i.id = e.identity
-     WHERE (u.eid IS NULL OR p.eid = u.eid) AND p.state = 'head' AND o.state = 'out' AND o.kind <> 'renewAssociation'
+     WHERE (u.eid IS NULL OR p.eid = u.eid) AND coalesce(p.state, '') = 'head' AND coalesce(o.state, '') = 'out'
+       AND o.kind <> 'renewAssociation'
        AND e.signature_form IN ('token', 'zero') AND e.signature_coding = 'raw' AND e.public_key IS NOT NULL
        AND e.token_proven AND NOT e.token_on_trial AND NOT e.unverifiable AND e.next_key IS NULL
        AND e.denied_by IS NULL AND e.orphaned_at IS NULL AND e.quarantined_at IS NULL
@@ -71,12 +73,12 @@ _PROFILES: Final = """
 """
 _DOUBTFUL: Final = """
     SELECT u.eid FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
-     WHERE EXISTS (SELECT 1 FROM operations o
-                    WHERE o.bucket = u.bucket AND o.eid = u.eid AND o.state = 'in_doubt')
+     WHERE (SELECT true FROM operations o
+             WHERE o.bucket = u.bucket AND o.eid = u.eid AND o.state = 'in_doubt' LIMIT 1)
 """
 _RESOLVE: Final = "SELECT resolve_heads($1, $2, $3)"
 # As `results` keeps one and `work` ends its operation. The answer: how many there were, and after which of them others
-# come.
+# come; LIMIT keeps that look to one operation each.
 _END: Final = """
     WITH ended AS (
         UPDATE operations o SET state = u.state, outcome = u.outcome, ended_at = now()
@@ -84,7 +86,7 @@ _END: Final = """
                       $8::text[], $9::bytea[], $10::integer[], $11::bigint[], $12::text[], $13::text[], $14::text[])
                AS u (bucket, id, state, outcome, told, digest, octets, kind, transaction, counter, seq_number, verdict,
                      form, coding)
-         WHERE o.bucket = u.bucket AND o.id = u.id AND o.state = 'out'
+         WHERE o.bucket = u.bucket AND o.id = u.id AND coalesce(o.state, '') = 'out'
      RETURNING o.bucket, o.id, o.eid, o.tenant, 'operation.' || u.state AS happened, u.told, u.digest, u.octets,
                u.kind, u.transaction, u.counter, u.seq_number, u.verdict, u.form, u.coding
     ), stored AS (
@@ -102,8 +104,8 @@ _END: Final = """
           FROM ended e
     )
     SELECT count(*) AS many,
-           array_agg(e.id) FILTER (WHERE EXISTS (SELECT 1 FROM operations o
-                                                  WHERE o.bucket = e.bucket AND o.after = e.id)) AS followed
+           array_agg(e.id) FILTER (WHERE (SELECT true FROM operations o
+                                           WHERE o.bucket = e.bucket AND o.after = e.id LIMIT 1)) AS followed
       FROM ended e
 """
 _GONE: Final = """
@@ -130,12 +132,13 @@ _CHANGED: Final = """
            profile_class = excluded.profile_class, fallback = excluded.fallback, ppr = excluded.ppr,
            fallback_allowed = excluded.fallback_allowed, changed_at = now()
 """
+# LIMIT keeps the looks to one card each: EXISTS would be answered by reading all that is accepted anywhere.
 _HINT: Final = """
     SELECT pg_notify('eim_work', u.bucket || ':' || encode(u.eid, 'hex'))
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
-     WHERE EXISTS (SELECT 1 FROM operations o
-                    WHERE o.bucket = u.bucket AND o.eid = u.eid AND o.state = 'accepted' AND o.held IS NULL)
-        OR EXISTS (SELECT 1 FROM requests r WHERE r.bucket = u.bucket AND r.eid = u.eid)
+     WHERE (SELECT true FROM operations o
+             WHERE o.bucket = u.bucket AND o.eid = u.eid AND o.state = 'accepted' AND o.held IS NULL LIMIT 1)
+        OR (SELECT true FROM requests r WHERE r.bucket = u.bucket AND r.eid = u.eid LIMIT 1)
 """
 
 

@@ -1,0 +1,68 @@
+"""What runs for every operation is found by keys, however little there was when the tables were last counted."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import pytest
+
+from eim.store import due, links, settled, work
+from eim.store.connect import DbRole, transaction
+from tests.database import Database
+
+# Of all that is open, waits or is linked: read without a key, they hold what a whole campaign has open.
+_OF_ALL: Final = {
+    *("operations_open", "operations_due", "operations_sealable", "operations_held"),
+    *("packages_in_front", "packages_with_octets", "audit_links_bucket_audit_key", "audit_links_pkey"),
+}
+_STATEMENTS: Final = {
+    "what results answer": (DbRole.DEVICE, settled._FIND),
+    "the end of operations": (DbRole.DEVICE, settled._END),
+    "which cards have more to do": (DbRole.DEVICE, settled._HINT),
+    "which cards are in doubt": (DbRole.DEVICE, settled._DOUBTFUL),
+    "what is due": (DbRole.WORKER, due._PAIRS),
+    "what is sealed": (DbRole.WORKER, work._SEAL),
+    "what is not linked": (DbRole.WORKER, links._UNLINKED),
+}
+
+
+async def _planned(database: Database, role: DbRole, sql: str) -> list[Mapping[str, Any]]:
+    """The nodes of the plan for whatever values, as `role` makes it."""
+    nothing = ", ".join(["NULL"] * max(map(int, re.findall(r"\$(\d+)", sql))))
+    async with transaction(database.pool(role)) as db:
+        await db.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await db.execute(f"PREPARE looked_at AS {sql}")
+        plan = await db.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE looked_at ({nothing})")
+        await db.execute("DEALLOCATE looked_at")
+    return list(_nodes(json.loads(plan)[0]["Plan"]))
+
+
+def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
+
+
+@pytest.mark.parametrize("name", _STATEMENTS)
+async def test_no_statement_reads_all_that_is_open_for_one(database: Database, name: str) -> None:
+    role, sql = _STATEMENTS[name]
+    async with transaction(database.owner()) as db:
+        await db.execute("ANALYZE")  # of tables without rows
+    nodes = await _planned(database, role, sql)
+    assert all(node["Node Type"] != "Seq Scan" for node in nodes)
+    scans = [node for node in nodes if node.get("Index Name") in _OF_ALL]
+    assert [node["Index Name"] for node in scans if not _has_key(node)] == []
+
+
+def _has_key(node: Mapping[str, Any]) -> bool:
+    """Whether a step in the index is to one card, operation or record; of the due, to one bucket."""
+    condition = node.get("Index Cond", "")
+    by = ("bucket",) if node["Index Name"] == "operations_sealable" else ("eid", "id", "operation", "audit", "seq")
+    return any(f"{column} =" in condition for column in by)
+
+
+async def test_the_records_to_be_linked_are_found_by_their_time(database: Database) -> None:
+    nodes = await _planned(database, DbRole.WORKER, links._UNLINKED)
+    (scan,) = [node for node in nodes if node.get("Index Name") in ("audit_pkey", "audit_of_subject", "audit_listed")]
+    assert (scan["Index Name"], "at >=" in scan["Index Cond"]) == ("audit_listed", True)
