@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count, islice
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -31,6 +32,7 @@ from tests.operator_side import A, B, caller_of, eid_of, eid_text, give_profiles
 
 C: Final = "8988303000000000003F"
 _CARDS: Final = 150
+_NUMBERS: Final = tuple(islice((n for n in count() if bucket_of(eid_of(n)) % 256 == 7), _CARDS))  # in four buckets
 _LATER: Final = datetime.now(UTC) + timedelta(days=3)
 _ROWS: Final = """
     SELECT eid, id, bucket, tenant, identity, ordinal, kind, iccid, rollback, details, priority, gate, state,
@@ -146,12 +148,15 @@ async def fleet(database: Database, numbers: Sequence[int]) -> None:
 
 async def motley(database: Database) -> None:
     """Cards in all the states that a guard may look at."""
-    await fleet(database, range(_CARDS))
+    await fleet(database, _NUMBERS)
     draw, owner = random.Random(7), database.owner()
-    for number in range(_CARDS):
+    other = await database.seed_identity(eim_id="other.example.com")
+    for place, number in enumerate(_NUMBERS):
         eid = eid_of(number)
         at = (bucket_of(eid), eid)
-        if number % 5:
+        if place % 3 == 0:
+            await owner.execute("UPDATE euiccs SET identity = $3 WHERE bucket = $1 AND eid = $2", *at, other)
+        if place % 5:
             await owner.execute("UPDATE euiccs SET inventory_at = now() WHERE bucket = $1 AND eid = $2", *at)
         await owner.execute(
             "UPDATE euiccs SET speaks = $3, time_zone = $4, eims = $5 WHERE bucket = $1 AND eid = $2",
@@ -166,11 +171,11 @@ async def motley(database: Database) -> None:
                 " ppr) VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8)",
                 *at, parse_iccid(iccid), *profile,
             )  # fmt: skip
-        for place, (state, kind, about) in enumerate(draw.choice(_QUEUED), 10):
+        for ordinal, (state, kind, about) in enumerate(draw.choice(_QUEUED), 10):
             await owner.execute(
                 "INSERT INTO operations (bucket, id, eid, tenant, identity, ordinal, kind, iccid, state, ordered_by)"
                 " VALUES ($1, gen_random_uuid(), $2, 1, 1, $3, $4, $5, $6, 'test')",
-                *at, place, kind, parse_iccid(about) if about else None, state,
+                *at, ordinal, kind, parse_iccid(about) if about else None, state,
             )  # fmt: skip
 
 
@@ -197,7 +202,7 @@ async def motley_side(database: Database) -> Side:
 
 async def test_very_many_are_asked_the_same_as_one_by_one(motley_side: Side) -> None:
     side, judged_alone = motley_side, 0
-    eids = sorted(eid_of(number) for number in range(_CARDS))
+    eids = sorted(map(eid_of, _NUMBERS))
     for name, asked in _ORDERS.items():
         order = (await side.place(asked)).order
         await side.work()
