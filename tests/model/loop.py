@@ -49,6 +49,14 @@ class SteppingLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self.conductor: Conductor | None = None
+        self._since = 0.0
+
+    def stand_still(self) -> None:
+        """For actors no time passes from now on until the next call: how fast they are must not change what they do."""
+        self._since = super().time()
+
+    def time(self) -> float:
+        return super().time() if self.conductor is None or ACTOR.get() is None else self._since
 
     def _call_soon(self, callback: Callable[..., object], args: Any, context: Context | None) -> asyncio.Handle:
         task = getattr(callback, "__self__", None)

@@ -88,6 +88,7 @@ class Scheduler:
         Raises Stuck when nobody can go on.
         """
         self._pick, self.steps, self._over = pick, [], self._loop.create_future()
+        self._loop.stand_still()
         self._loop.conductor = self
         self._tasks = {name: self._start(name, deed) for name, deed in deeds.items()}
         try:
