@@ -71,6 +71,7 @@ class Outcome(msgspec.Struct, frozen=True):
     plan: Plan
     steps: tuple[Step, ...]
     faults: tuple[str, ...]
+    unavailable: int = 0  # actors that were told to come again later
 
     def __str__(self) -> str:
         plan = self.plan
@@ -96,16 +97,14 @@ class Model:
             steps = tuple(await self._scheduler.run(deeds, pick or drawn(plan.seed)))
         except Stuck as stuck:
             return Outcome(plan, tuple(self._scheduler.steps), (str(stuck),))
-        wrong = [
-            f"{name} ended with {error!r}"
-            for name, error in self._scheduler.errors.items()
-            if not isinstance(error, Unavailable)
-        ]
+        errors = self._scheduler.errors
+        later = sum(isinstance(error, Unavailable) for error in errors.values())
+        wrong = [f"{name} ended with {e!r}" for name, e in errors.items() if not isinstance(e, Unavailable)]
         state = pair, await self._doer.scene.digest()
         if wrong or state not in self._settled:
             self._settled.add(state)
             wrong += await self._settle(pair)
-        return Outcome(plan, steps, tuple(wrong))
+        return Outcome(plan, steps, tuple(wrong), later)
 
     async def _settle(self, pair: Pair) -> list[str]:
         """What I1 to I5 say, after the device reported all that its card stores and fetched all there is."""

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self, cast
 
 import msgspec
+from asyncpg import InterfaceError
 
 from eim.store import Db
 from eim.store.connect import Pool
@@ -261,7 +262,8 @@ class Scheduler:
 class ControlledPool:
     """Connections that stop at every boundary; the same one is always taken first. Use `controlled`."""
 
-    def __init__(self, connections: Sequence[Db], scheduler: Scheduler) -> None:
+    def __init__(self, pool: Pool, connections: Sequence[Db], scheduler: Scheduler) -> None:
+        self._pool = pool
         self._free = dict(enumerate(connections))
         self._scheduler = scheduler
         self._waiting: list[asyncio.Future[None]] = []
@@ -275,6 +277,8 @@ class ControlledPool:
         place = min(self._free)
         real = self._free.pop(place)
         try:
+            if _is_lost(real):  # what took longer than its deadline, on a machine that does much else
+                real = await self._pool.acquire()
             yield _Connection(real, self._scheduler)
         finally:
             self._free[place] = real
@@ -286,7 +290,14 @@ class ControlledPool:
 
 async def controlled(pool: Pool, size: int, scheduler: Scheduler) -> Pool:
     """`size` connections of `pool`, kept for good, which stop at every boundary."""
-    return cast("Pool", ControlledPool([await pool.acquire() for _ in range(size)], scheduler))
+    return cast("Pool", ControlledPool(pool, [await pool.acquire() for _ in range(size)], scheduler))
+
+
+def _is_lost(real: Db) -> bool:
+    try:
+        return real.is_closed()
+    except InterfaceError:  # its pool has taken it back
+        return True
 
 
 class _Statement:

@@ -95,16 +95,18 @@ def test_the_invariants_hold_after_a_hundred_thousand_interleavings(postgres: Cl
 
     async def deed(played: Model) -> None:
         done = Played(_SEED, _KEPT)
-        began, before, steps = time.monotonic(), len(done), 0
+        began, before, steps, later = time.monotonic(), len(done), 0, 0
         while len(done) < _FULL:
             for _ in PAIRS:
                 outcome = await played.play(Plan.of(done.seed))
                 assert outcome.faults == (), str(outcome)
                 done.add(outcome)
                 steps += len(outcome.steps)
+                later += outcome.unavailable > 0
             rate = (len(done) - before) / (time.monotonic() - began)
             left = (_FULL - len(done)) / rate / 60
-            print(f"{len(done)} of {_FULL}, {rate:.0f}/s, {left:.0f} min left, {steps} steps, next seed {done.seed}")  # noqa: T201 - long work shows itself
+            said = f"{steps} steps, {later} with somebody told to come later, next seed {done.seed}"
+            print(f"{len(done)} of {_FULL}, {rate:.0f}/s, {left:.0f} min left, {said}")  # noqa: T201 - long work shows itself
 
     playing(postgres, deed)
 

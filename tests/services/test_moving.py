@@ -379,3 +379,76 @@ async def test_ten_thousand_polls_in_flight_while_the_key_moves(database: Databa
     await rig.add_key()
     await fleet_moves(rig, 100, random.Random(2024))
     await has_one_key_on_both_sides(rig, rig.cards)
+
+
+async def test_a_card_that_left_with_its_move_done_and_not_told_comes_back_under_the_new_key(rig: Rig) -> None:
+    card = rig.cards[0]
+    await lost_result(rig)
+    await comes_back(rig)
+    await settles(rig, card)
+    assert (await row(rig, card))["key_number"] == 1
+    assert not [e for e in rig.journal.entries if isinstance(e, Received) and e.verdict is Verdict.BAD_SIGNATURE]
+
+
+async def test_a_card_that_left_without_having_got_its_move_comes_back_under_the_old_key(rig: Rig) -> None:
+    card = rig.cards[0]
+    await move(rig)
+    assert await rig.poll(card) is not None  # handed out, and lost on the way
+    await comes_back(rig)
+    await settles(rig, card)
+    assert (await row(rig, card))["key_number"] == 0
+    assert (await move(rig)).ordered == 1
+    await rig.visit(card)
+    assert obeys(card, rig, "next")
+    await works(rig, card)
+
+
+async def test_a_move_that_never_went_out_is_forgotten_with_the_card(rig: Rig) -> None:
+    card = rig.cards[0]
+    await move(rig)
+    await rig.work()
+    await comes_back(rig)
+    now = await row(rig, card)
+    assert (now["key_number"], now["next_key"], now["trial_key"]) == (0, None, None)
+
+
+async def test_a_card_obeys_its_key_also_at_another_tenant_of_the_identity_who_knows_its_token(rig: Rig) -> None:
+    card = rig.cards[0]
+    await move(rig)
+    await rig.visit(card)
+    other = await other_tenant(rig.database)
+    left = await Care(rig.database.pool(DbRole.OPERATOR)).offboard(SETUP, card.eid, "sold", Guard.HOLDS)
+    candidate = Candidate(format_eid(card.eid), association_token=left.association_token)
+    await rig.onboarding.add(other, candidate, Rules(), None)
+    now = await row(rig, card)
+    assert (now["key_number"], now["counter"]) == (1, left.counter)
+    await rig.visit(card)
+    assert (await row(rig, card))["introduced_at"] is not None
+    assert not [e for e in rig.journal.entries if isinstance(e, Received) and e.verdict is not Verdict.EXECUTED]
+
+
+async def test_who_does_not_name_the_token_learns_nothing_of_another_tenants_card(rig: Rig) -> None:
+    card = rig.cards[0]
+    await move(rig)
+    await rig.visit(card)
+    other = await other_tenant(rig.database)
+    await Care(rig.database.pool(DbRole.OPERATOR)).offboard(SETUP, card.eid, "sold", Guard.HOLDS)
+    await rig.onboarding.add(other, Candidate(format_eid(card.eid)), Rules(), None)
+    now = await row(rig, card)
+    assert (now["key_number"], now["counter"]) == (0, 0)
+
+
+async def comes_back(rig: Rig) -> None:
+    await Care(rig.database.pool(DbRole.OPERATOR)).offboard(SETUP, rig.cards[0].eid, "a mistake", Guard.FORCED)
+    await rig.onboard()
+
+
+async def settles(rig: Rig, card: VirtualEuicc) -> None:
+    """It is found out which key the card obeys, whatever goes out with the other one before."""
+    for _ in range(4):
+        await rig.soon()
+        with suppress(AssertionError):  # what the wrong key signed stays out until its time
+            await rig.visit(card)
+    now = await row(rig, card)
+    assert (now["next_key"], now["trial_key"], now["stalled"]) == (None, None, None)
+    await works(rig, card)

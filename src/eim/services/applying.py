@@ -174,11 +174,11 @@ async def end(visit: Visit, asked: Asked, outcome: Outcome, detail: Mapping[str,
         await mailbox.take_back_seals(visit.db, visit.bucket, visit.eid)
     ending = ending_of(asked, outcome, detail)
     if asked.kind is Kind.RENEW:
-        await _renewed(visit, outcome)
+        await renewed(visit, outcome)
     await work.end(visit.db, visit.bucket, asked.id, ending)
 
 
-async def _renewed(visit: Visit, outcome: Outcome) -> None:
+async def renewed(visit: Visit, outcome: Outcome) -> None:
     """The card obeys the next key, or still the one it had. What was sealed for a trial of either never goes out."""
     before, next_key = visit.card.key_number, visit.card.next_key
     if outcome.done and next_key is not None:

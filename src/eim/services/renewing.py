@@ -13,12 +13,16 @@ from eim.store.packages import Package
 
 
 async def prove(visit: Visit, package: Package) -> None:
-    """The card signed an answer to `package`: where an updateEim before it is in doubt, it is known now."""
+    """The card signed an answer to `package`: where an updateEim before it is in doubt, it is known now.
+
+    The same of one that was with a card when it was taken out: it came back, and its updateEim did not.
+    """
     card = visit.card
     if card.next_key is None or package.counter is None:
         return
     renewal = await work.renewal_in_doubt(visit.db, visit.bucket, visit.eid)
-    if renewal is None or package.number <= renewal.number:
+    came_back = renewal is None and not await work.is_renewing(visit.db, visit.bucket, visit.eid)
+    if not came_back and (renewal is None or package.number <= renewal.number):
         return
     if package.key_number == card.next_key:
         outcome = Outcome(State.DONE, "ok")
@@ -26,4 +30,7 @@ async def prove(visit: Visit, package: Package) -> None:
         outcome = Outcome(State.FAILED, "notExecuted")
     else:
         return
-    await applying.end(visit, renewal.asked, outcome, {"resolved_by": "key"})
+    if renewal is None:
+        await applying.renewed(visit, outcome)
+    else:
+        await applying.end(visit, renewal.asked, outcome, {"resolved_by": "key"})

@@ -29,8 +29,14 @@ async def resync(db: Db, request: Request, card: Card) -> None:
         accepted = await associations.highest_accepted(db, bucket, eid)
         await mailbox.unseal(db, bucket, eid)
         await _move(db, (bucket, eid), card, counter.below(accepted, card.counter, card.resyncs), OUT_OF_RANGE)
-    if card.next_key is not None and await work.renewal_in_doubt(db, bucket, eid) is not None:
+    if card.next_key is not None and await _is_key_unknown(db, bucket, eid):
         await _try_other_key(db, bucket, eid, card)
+
+
+async def _is_key_unknown(db: Db, bucket: Bucket, eid: Eid) -> bool:
+    """Whether an updateEim is in doubt, or was when the card was taken out: then there is none any more."""
+    in_doubt = await work.renewal_in_doubt(db, bucket, eid) is not None
+    return in_doubt or not await work.is_renewing(db, bucket, eid)
 
 
 async def is_given_up(db: Db, bucket: Bucket, eid: Eid) -> bool:

@@ -20,30 +20,35 @@ _CHUNK: Final = 10_000  # eUICCs a statement: each ends well before the connecti
 _IDENTITIES: Final = """
     SELECT id, eim_id, initial_counter FROM identities WHERE tenant = $1 AND retired_at IS NULL ORDER BY id
 """
+# What those who were here before obey, and where their counters are. Asked before, in a call of its own.
+_COMING_BACK: Final = """
+    SELECT eid, counter, key_number, next_key, next_counter
+      FROM coming_back($2::smallint[], $3::bytea[], $4::smallint[], $5::bigint[], $1)
+"""
+_BACK: Final = ("counter", "key_number", "next_key", "next_counter")
 # Who is already there, here or in another tenant, is passed over: the caller sees it in what comes back. Who was here
 # before goes on from the counter its card has seen (greatest passes NULL over), with the key that it obeys: not so when
-# another token is named, which a card draws for another association.
+# another token is named, which a card draws for another association. Who left in the middle of a move obeys the next
+# key or the one before: the next one is tried first.
 _INSERT: Final = """
     INSERT INTO euiccs (bucket, eid, tenant, identity, label, tags, introduced_at, counter, association_token,
                         unverifiable, euicc_certificate, eum_certificate, curve, public_key, ci_key_id, group_name,
-                        time_zone, key_number)
+                        time_zone, key_number, next_key, next_counter, trial_key)
     SELECT u.bucket, u.eid, $1, u.identity, u.label, ARRAY(SELECT jsonb_array_elements_text(u.tags -> 'tags')),
            CASE WHEN u.introduced THEN now() END,
-           greatest(u.counter, (SELECT max(d.counter) FROM departed d JOIN identities i ON i.eim_id = d.eim_id
+           greatest(u.counter, u.seen, (SELECT max(d.counter) FROM departed d JOIN identities i ON i.eim_id = d.eim_id
                                  WHERE d.bucket = u.bucket AND d.eid = u.eid AND d.tenant = $1 AND i.id = u.identity)),
            u.token,
            u.unverifiable, u.euicc_certificate, u.eum_certificate, u.curve, u.public_key, u.ci_key_id, u.group_name,
            u.time_zone,
-           coalesce((SELECT d.key_number FROM departed d JOIN identities i ON i.eim_id = d.eim_id
-                      WHERE d.bucket = u.bucket AND d.eid = u.eid AND d.tenant = $1 AND i.id = u.identity
-                        AND (u.token IS NULL OR u.token = d.association_token)),
-                    (SELECT f.key_number FROM identities f WHERE f.id = u.identity))
+           coalesce(u.key_number, (SELECT f.key_number FROM identities f WHERE f.id = u.identity)),
+           u.next_key, u.next_counter, u.next_key
       FROM unnest($2::smallint[], $3::bytea[], $4::smallint[], $5::text[], $6::jsonb[], $7::boolean[], $8::integer[],
                   $9::bigint[], $10::boolean[], $11::bytea[], $12::bytea[], $13::text[], $14::bytea[], $15::bytea[],
-                  $16::text[], $17::text[])
+                  $16::text[], $17::text[], $18::integer[], $19::smallint[], $20::smallint[], $21::integer[])
         AS u (bucket, eid, identity, label, tags, introduced, counter,
               token, unverifiable, euicc_certificate, eum_certificate, curve, public_key, ci_key_id, group_name,
-              time_zone)
+              time_zone, seen, key_number, next_key, next_counter)
         ON CONFLICT (bucket, eid) DO NOTHING
  RETURNING bucket, eid
 """
@@ -115,19 +120,25 @@ _RETAG: Final = """
 """
 _LEAVING: Final = """
     SELECT i.eim_id, e.counter, e.association_token, e.key_number,
+           CASE WHEN NOT r.certain THEN e.next_key END AS next_key,
+           CASE WHEN NOT r.certain THEN e.next_counter END AS next_counter,
            (SELECT count(*) FROM operations o
              WHERE o.bucket = $1 AND o.eid = $2
                AND (o.state IN ('sealed', 'out', 'in_doubt') OR o.state = 'accepted')
                AND (o.ordered_by <> 'eim' OR o.state IN ('out', 'in_doubt'))) AS open
       FROM euiccs e JOIN identities i ON i.id = e.identity
+           CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM operations o
+                                               WHERE o.bucket = $1 AND o.eid = $2 AND o.kind = 'renewAssociation'
+                                                 AND (o.state = 'accepted' OR o.state = 'sealed')) AS certain) r
      WHERE e.bucket = $1 AND e.eid = $2 AND e.tenant = $3 FOR UPDATE OF e
 """
 _DEPART: Final = """
-    INSERT INTO departed (bucket, eid, tenant, eim_id, counter, association_token, key_number)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    INSERT INTO departed (bucket, eid, tenant, eim_id, counter, association_token, key_number, next_key, next_counter)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         ON CONFLICT (bucket, eid, tenant, eim_id)
         DO UPDATE SET counter = excluded.counter, association_token = excluded.association_token,
-                      key_number = excluded.key_number, departed_at = now()
+                      key_number = excluded.key_number, next_key = excluded.next_key,
+                      next_counter = excluded.next_counter, departed_at = now()
 """
 _NO_REQUESTS: Final = "DELETE FROM requests WHERE bucket = $1 AND eid = $2"
 # Under the lock of `_LEAVING`: nothing is added meanwhile.
@@ -202,6 +213,8 @@ class Leaving(msgspec.Struct, frozen=True):
     counter: int  # the last one allocated: whoever associates with the card again begins above
     association_token: int | None
     key_number: int  # of the identity: the key that it obeys
+    next_key: int | None  # .. or this one: the updateEim that brings it may be with the card
+    next_counter: int | None  # where it begins to count then; None: it goes on
     open: int  # operations that somebody waits for, or that may be with the card
 
 
@@ -274,7 +287,9 @@ async def insert(db: Db, tenant: TenantId, newcomers: Sequence[Newcomer]) -> set
         [n.time_zone for n in newcomers],
     ]
     await db.execute(_FORGET, fields[0], fields[1])
-    rows = await db.fetch(_INSERT, tenant, *fields)
+    known = {r["eid"]: r for r in await db.fetch(_COMING_BACK, tenant, *fields[:3], fields[7])}
+    back = [[known[n.eid][name] if n.eid in known else None for n in newcomers] for name in _BACK]
+    rows = await db.fetch(_INSERT, tenant, *fields, *back)
     await db.execute(_INSERT_HEADS, tenant, [r["bucket"] for r in rows], [r["eid"] for r in rows])
     new = {Eid(r["eid"]) for r in rows}
     tags = [(n.bucket, n.eid, tag) for n in newcomers if n.eid in new for tag in n.tags]
@@ -343,7 +358,7 @@ async def leaving(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid) -> Leaving
 
 async def remove(db: Db, tenant: TenantId, bucket: Bucket, eid: Eid, left: Leaving) -> None:
     """Take it out, with its profiles, operations, packages and requests; counter and key are kept in `departed`."""
-    kept = left.counter, left.association_token, left.key_number
+    kept = left.counter, left.association_token, left.key_number, left.next_key, left.next_counter
     await db.execute(_DEPART, bucket, eid, tenant, left.eim_id, *kept)
     await db.execute(_NO_REQUESTS, bucket, eid)
     await db.execute(_REMOVE, bucket, eid, tenant)
