@@ -344,6 +344,42 @@ async def test_the_inventory_that_decides_is_read_under_the_locks(database: Data
     assert ended.spread.refused == {"guarded": 1}
 
 
+async def test_what_is_queued_is_read_under_the_locks(database: Database) -> None:
+    await fleet(database, [1])
+    await give_profiles(database, 1)
+    side, eid = Side(database), eid_of(1)
+    order = (await side.place(for_all(Kind.DELETE, iccid=B))).order
+    async with database.owner().acquire() as other, other.transaction():
+        await other.execute("SELECT 1 FROM euiccs WHERE bucket = $1 AND eid = $2 FOR UPDATE", bucket_of(eid), eid)
+        working = asyncio.create_task(side.work())
+        await asyncio.sleep(0.3)
+        await other.execute(
+            "INSERT INTO operations (bucket, id, eid, tenant, identity, ordinal, kind, iccid, ordered_by)"
+            " VALUES ($1, gen_random_uuid(), $2, 1, 1, 99, 'enable', $3, 'test')",
+            bucket_of(eid), eid, parse_iccid(B),
+        )  # fmt: skip
+    await working
+    ended = await side.progress(order)
+    assert ended.size == 0
+    assert ended.spread is not None
+    assert ended.spread.refused == {"guarded": 1}
+
+
+async def test_a_card_that_goes_while_it_is_reached_is_asked_nothing(database: Database) -> None:
+    await fleet(database, [1, 2])
+    side, eid = Side(database), eid_of(1)
+    order = (await side.place(for_all(Kind.LIST_PROFILES))).order
+    async with database.owner().acquire() as other, other.transaction():
+        await other.execute("DELETE FROM euiccs WHERE bucket = $1 AND eid = $2", bucket_of(eid), eid)
+        working = asyncio.create_task(side.work())
+        await asyncio.sleep(0.3)
+        assert not working.done()
+    await working
+    assert [row["eid"] for row in await side.rows(order)] == [eid_of(2)]
+    ended = await side.progress(order)
+    assert (ended.size, ended.order.spread_at is not None) == (1, True)
+
+
 async def test_many_orders_for_the_same_cards_at_once_do_not_deadlock(database: Database) -> None:
     await fleet(database, range(80))
     side, other = Side(database), Side(database)
