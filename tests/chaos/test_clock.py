@@ -43,6 +43,7 @@ _HOUR: Final = 3600
 _STEPS: Final = (-_HOUR, _HOUR, 24 * _HOUR)
 _CARDS: Final = 6
 _PATIENCE_S: Final = 30.0
+_TIMES: Final = int(os.environ.get("EIM_STEPS", "10"))  # through all steps of the clock
 _LEASE_S: Final = 2.0
 _PACE: Final = Pace(ramp=0.3, interval=0.3)
 _NOW: Final = "SELECT extract(epoch FROM now())::float8"
@@ -194,7 +195,9 @@ async def _second_worker(running: Running) -> AsyncIterator[None]:
 
 
 @pytest.mark.xdist_group("serving")
-@pytest.mark.parametrize("times", [pytest.param(1, id="smoke"), pytest.param(10, id="full", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "times", [pytest.param(1, id="smoke"), pytest.param(_TIMES, id="full", marks=pytest.mark.slow)]
+)
 async def test_steps_of_the_clock_expire_nothing_and_move_no_lease(clock: Clock, tmp_path: Path, times: int) -> None:
     """Reliability 18: an hour back, an hour on, a day on, and back from each."""
     fleet = Fleet(Pki.new(), _CARDS, Journal(demo._now), Make(0, 0, 0))

@@ -1,6 +1,7 @@
 """Sixty-four who sign for one eUICC at once: no counter is given twice, and few are passed over."""
 
 import asyncio
+import os
 import random
 from contextlib import suppress
 from itertools import pairwise
@@ -33,7 +34,7 @@ _DONE = (
 )
 
 
-@pytest.mark.parametrize("batches", [1, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("batches", [1, pytest.param(int(os.environ.get("EIM_BATCHES", "50")), marks=pytest.mark.slow)])
 async def test_64_issuers_at_once_give_each_counter_once(database: Database, batches: int) -> None:
     """Reliability 19. 200 packages a batch. Who is cut off in the middle leaves no gap; who finds that another was
     faster passes over what it had drawn."""
