@@ -26,6 +26,8 @@ class Bar(msgspec.Struct, frozen=True):
 BARS: Final[Mapping[str, Bar]] = {
     "poll_http": Bar("poll through the door, keep-alive HTTP, against nginx", "us CPU", 0.6, 0.8),
     "poll_tls": Bar("poll through the door, keep-alive TLS, against nginx", "us CPU", 0.5, 0.7),
+    "poll_http_asked": Bar("the same with a question to the database for every poll, HTTP", "us CPU", 0.6, 0.8),
+    "poll_tls_asked": Bar("the same with a question to the database for every poll, TLS", "us CPU", 0.5, 0.7),
     "poll_new": Bar("new connection, full TLS 1.3 handshake, against nginx", "us CPU", 0.6, 0.8),
     "door": Bar("door against the Hypercorn + Starlette route of the same app", "us CPU", 10, 20),
     "verify_batch": Bar("verify_batch against a C loop of ECDSA_do_verify", "us CPU", 0.88, 0.93),

@@ -1,7 +1,8 @@
 """What a poll costs through the door on kept connections, among very many eUICCs of which one in fifty has a package.
 
 Beside it, in turn: nginx that returns as many constant octets; the same device role behind Hypercorn and Starlette;
-and the same door with a question to the database for each poll instead of one for all that came meanwhile.
+the same door without the memory of who found nothing (`device.remember_nothing` = 0), which asks the database for every
+poll; and that one with a question for each poll instead of one for all that came meanwhile.
 """
 
 import asyncio
@@ -36,6 +37,12 @@ _ONE_IN: Final = 50  # has a package
 _SETTLE: Final = 3.0  # seconds in which what a round left in memory is written, and counted
 _PATIENCE: Final = 30.0  # seconds
 _ASKED: Final = 5_000  # EIDs that poll in turn, again and again, of all
+_ASKED_ALWAYS: Final = {"EIM_DEVICE_REMEMBER_NOTHING": "0"}
+_SETTINGS: Final = {
+    "hypercorn": {"EIM_DEVICE_DOOR": "hypercorn"},
+    "asked": _ASKED_ALWAYS,
+    "single": _ASKED_ALWAYS | {"EIM_DATABASE_DEVICE_POOL": "16"},  # each of its lanes holds one
+}
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -50,7 +57,7 @@ class Place(msgspec.Struct, frozen=True):
 
 @contextmanager
 def places(made: Database, names: Sequence[str]) -> Iterator[dict[str, Place]]:
-    """Servers by name: nginx and nginx-tls, where there is one, door, door-tls, single and hypercorn."""
+    """Servers by name: nginx and nginx-tls, where there is one, door, asked, single and hypercorn; those over TLS."""
     with tempfile.TemporaryDirectory(prefix="eim-bench-") as name, ExitStack() as stack:
         environment = environment_of(Path(name), made)
         config = load(None, environment).config
@@ -59,9 +66,8 @@ def places(made: Database, names: Sequence[str]) -> Iterator[dict[str, Place]]:
         for each in names:
             if each.startswith("nginx"):
                 continue
-            shape = ["plain"] if each in ("door", "hypercorn") else ["plain", "single"] if each == "single" else []
-            more = {"EIM_DEVICE_DOOR": "hypercorn"} if each == "hypercorn" else {}
-            more |= {"EIM_DATABASE_DEVICE_POOL": "16"} if each == "single" else {}  # each of its lanes holds one
+            shape = [] if each.endswith("-tls") else ["plain", "single"] if each == "single" else ["plain"]
+            more = _SETTINGS.get(each.removesuffix("-tls"), {})
             server = stack.enter_context(started(["bench._role"], environment | more, files, shape))
             scheme = "http" if shape else "https"
             found[each] = Place(
@@ -130,20 +136,23 @@ def report(scores: Mapping[str, Score], wanted: Size) -> None:
     for key, name, base in (
         ("poll_http", "door", "nginx"),
         ("poll_tls", "door-tls", "nginx-tls"),
+        ("poll_http_asked", "asked", "nginx"),
+        ("poll_tls_asked", "asked-tls", "nginx-tls"),
         ("door", "door", "hypercorn"),
-        ("gathered", "door", "single"),
+        ("gathered", "asked", "single"),
     ):
         if name in scores and base in scores:
             ours, theirs = scores[name], scores[base]
             line(key, f"{ours.beside(theirs):.2f}x", f"{ours.micros:.1f} us against {theirs.micros:.1f} of {base}")
-            record(key, ours.micros, theirs.micros, ours.beside(theirs), about)
+            memory = "every poll asked for" if name.startswith("asked") else "with memory, as by default"
+            record(key, ours.micros, theirs.micros, ours.beside(theirs), f"{memory}, {about}")
     if "door-tls" in scores:
         cost("poll_tls", scores["door-tls"].micros_of("server"), scores["door-tls"].micros_of("postgres"), about)
     line("conditions", about)
 
 
 async def main(wanted: Size) -> None:
-    names = ["nginx", "door", "nginx-tls", "door-tls", "hypercorn", "single"]
+    names = ["nginx", "door", "asked", "nginx-tls", "door-tls", "asked-tls", "hypercorn", "single"]
     async with database() as made:
         await fill(made, wanted.euiccs, _ONE_IN)
         await vacuum(made)

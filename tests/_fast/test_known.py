@@ -33,6 +33,7 @@ DEEDS = st.lists(
         st.tuples(st.just("note"), EIDS, st.integers(1, 2)),
         st.tuples(st.just("nothing"), EIDS, st.integers(0, 3)),
         st.tuples(st.just("ask"), EIDS, st.integers(1, 2)),
+        st.tuples(st.just("package"), EIDS, st.just(0)),
         st.tuples(st.sampled_from(["came", "doubt", "beat", "deaf"]), EIDS, st.integers(0, 3)),
     ),
     max_size=200,
@@ -54,6 +55,9 @@ def test_nothing_is_believed_where_its_twin_believes_it_and_with_room_the_revers
             case "nothing":
                 table.note_nothing(eid, now - some * tick)
                 slow.note_nothing(eid, now - some * tick)
+            case "package":
+                table.note_package(eid)
+                slow.note_package(eid)
             case "came":
                 table.work_came(eid[15] % 8, now)
                 slow.work_came(eid[15] % 8, now)
@@ -70,6 +74,9 @@ def test_nothing_is_believed_where_its_twin_believes_it_and_with_room_the_revers
                 believed, expected = (each.finds_nothing(eid, some, now - 20, now) for each in (table, slow))
                 assert expected or not believed
                 assert sets < 1024 or believed == expected
+                guessed = table.may_find_package(eid)
+                assert slow.may_find_package(eid) or not guessed
+                assert sets < 1024 or guessed == slow.may_find_package(eid)
 
 
 def test_a_full_table_keeps_whom_it_looked_at_last() -> None:

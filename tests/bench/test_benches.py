@@ -196,4 +196,6 @@ def test_floods_of_each_kind_are_tried_beside_known_devices() -> None:
 @pytest.mark.skipif(_load.wrk() is None or _nginx.found() is None, reason="there is no wrk or no nginx")
 def test_the_door_is_kept_beside_nginx_the_general_server_and_single_questions(tmp_path: Path) -> None:
     _, found = _kept("poll_door", tmp_path, "--rounds", "1", "--operations", "1", "--euiccs", "500")
-    assert [each.name for each in found] == ["poll_http", "poll_tls", "door", "gathered", "poll_tls"]
+    assert [each.name for each in found] == [
+        "poll_http", "poll_tls", "poll_http_asked", "poll_tls_asked", "door", "gathered", "poll_tls",
+    ]  # fmt: skip

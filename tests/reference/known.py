@@ -26,6 +26,13 @@ class Known:
         if eid in self._noted:
             self._nothing[eid] = asked
 
+    def note_package(self, eid: bytes) -> None:
+        if eid in self._noted:
+            self._nothing[eid] = -1.0
+
+    def may_find_package(self, eid: bytes) -> bool:
+        return self._nothing.get(eid) == -1.0
+
     def finds_nothing(self, eid: bytes, source: int, since: float, now: float) -> bool:
         bucket = self.find(eid, source, since)
         asked = self._nothing.get(eid, 0.0)

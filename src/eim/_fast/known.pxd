@@ -12,7 +12,7 @@ cdef struct Entry:
     uint32_t source
     uint32_t taken  # 0: nobody
     double at
-    double nothing  # when the question was sent that found nothing for it; 0: none did
+    double nothing  # when the question was sent that found nothing for it; 0: none did, -1: a package was there
 
 cdef class Known:
     cdef Entry* _entries
@@ -30,6 +30,8 @@ cdef class Known:
     cpdef int find(self, bytes eid, uint32_t source, double since) except? -2
     cpdef void note(self, bytes eid, uint32_t source, double now, uint16_t bucket) except *
     cpdef void note_nothing(self, bytes eid, double asked) except *
+    cpdef void note_package(self, bytes eid) except *
+    cpdef bint may_find_package(self, bytes eid) except *
     cpdef bint finds_nothing(self, bytes eid, uint32_t source, double since, double now) except *
     cpdef void work_came(self, uint16_t bucket, double now) except *
     cpdef void doubt_all(self, double now) noexcept

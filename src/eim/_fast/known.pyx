@@ -15,6 +15,7 @@ cdef enum:
     WAYS = 4
     EID_SIZE = 16
 
+cdef double PACKAGE = -1.0  # in place of a time: a package was there
 cdef double LIVE = 1.0  # seconds since a beat was sent that was heard: then all that was said before it was heard, too
 
 
@@ -106,6 +107,17 @@ cdef class Known:
         cdef Entry* entry = self._found(octets_of(eid))
         if entry is not NULL:
             entry.nothing = asked
+
+    cpdef void note_package(self, bytes eid) except *:
+        """A package was there for it: the next poll may find one, too."""
+        cdef Entry* entry = self._found(octets_of(eid))
+        if entry is not NULL:
+            entry.nothing = PACKAGE
+
+    cpdef bint may_find_package(self, bytes eid) except *:
+        """Whether one was there when it was last asked for. A guess, to be found out by taking it."""
+        cdef Entry* entry = self._found(octets_of(eid))
+        return entry is not NULL and entry.nothing == PACKAGE
 
     cpdef bint finds_nothing(self, bytes eid, uint32_t source, double since, double now) except *:
         """Whether it is sure without a question. `since` and `source` as for `find`."""

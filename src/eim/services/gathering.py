@@ -116,20 +116,33 @@ class Gathering:
         if self.known.finds_nothing(eid, caller.source, fresh, now):
             caller.nothing()
             return
-        bucket = self.known.find(eid, caller.source, fresh)
-        if bucket >= 0:
-            self._known.append((Bucket(bucket), eid, caller))
-        elif (refusal := self._polls.refusal(caller.peer)) is not None:
+        found = self.known.find(eid, caller.source, fresh)
+        if found >= 0:
+            bucket = Bucket(found)
+            if self.known.may_find_package(eid):
+                self._handing_out.ask(bucket, eid, caller, partial(self._missed, bucket, eid, caller))
+            else:
+                self._ask_in_short(bucket, eid, caller)
+            return
+        if (refusal := self._polls.refusal(caller.peer)) is not None:
             caller.hear(refusal)
             return
-        else:
-            self._others.append(_Asked(bucket_of(eid), eid, None, caller))
+        self._others.append(_Asked(bucket_of(eid), eid, None, caller))
         self._call()
 
     @property
     def polls(self) -> int:
         """How many that said an EID and nothing else came so far."""
         return self.questioned + self.known.hits
+
+    def _ask_in_short(self, bucket: Bucket, eid: Eid, caller: Caller) -> None:
+        self._known.append((bucket, eid, caller))
+        self._call()
+
+    def _missed(self, bucket: Bucket, eid: Eid, caller: Caller) -> None:
+        """There was a package for it when it polled before, and now there is none to take."""
+        self.known.note_nothing(eid, 0.0)
+        self._ask_in_short(bucket, eid, caller)
 
     async def run(self) -> None:
         """Ask and answer until cancelled."""
@@ -207,6 +220,7 @@ class Gathering:
         for place, is_sealed in found.items():
             bucket, eid, caller = known[place]
             if is_sealed:
+                self.known.note_package(eid)
                 self._handing_out.ask(bucket, eid, caller)
             else:
                 caller.hear(None)

@@ -1,7 +1,8 @@
 """Packages handed out to all that polled while the ones before were: one statement and one commit (design 3.2)."""
 
 import asyncio
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import structlog
 
@@ -29,6 +30,14 @@ class Caller(Protocol):
         ...
 
 
+class _Waits(NamedTuple):
+    caller: Caller
+    missed: Callable[[], None] | None
+
+
+_Batch: TypeAlias = dict[tuple[Bucket, Eid], _Waits]
+
+
 class HandingOut:
     """Guards those who wait for what is sealed for them. Holds one connection, so that no question waits behind it.
 
@@ -37,23 +46,29 @@ class HandingOut:
     """
 
     def __init__(self, pool: Pool) -> None:
-        self._began = -_APART
         self._pool = pool
-        self._waiting: dict[tuple[Bucket, Eid], Caller] = {}
-        self._again: list[tuple[Bucket, Eid, Caller]] = []  # the same eUICC twice: each is a delivery of its own
+        self._began = -_APART
+        self._waiting: _Batch = {}
+        self._again: list[tuple[tuple[Bucket, Eid], _Waits]] = []  # the same eUICC twice: each is a delivery of its own
         self._somebody = asyncio.Event()
 
-    def ask(self, bucket: Bucket, eid: Eid, caller: Caller) -> None:
-        """Have `caller` told once, from the event loop, after the commit."""
-        if (bucket, eid) in self._waiting:
-            self._again.append((bucket, eid, caller))
+    def ask(self, bucket: Bucket, eid: Eid, caller: Caller, missed: Callable[[], None] | None = None) -> None:
+        """Have `caller` told once, from the event loop, after the commit.
+
+        missed  called instead when there is nothing to take; None: then it is answered by itself
+        """
+        self._add((bucket, eid), _Waits(caller, missed))
+
+    def _add(self, key: tuple[Bucket, Eid], waits: _Waits) -> None:
+        if key in self._waiting:
+            self._again.append((key, waits))
         else:
-            self._waiting[bucket, eid] = caller
+            self._waiting[key] = waits
         self._somebody.set()
 
     async def run(self) -> None:
         """Hand out until cancelled."""
-        batch: dict[tuple[Bucket, Eid], Caller] = {}
+        batch: _Batch = {}
         while True:
             try:
                 async with acquire(self._pool) as db:
@@ -78,25 +93,30 @@ class HandingOut:
             await asyncio.sleep(early)
         self._began = loop.time()
 
-    def _take(self) -> dict[tuple[Bucket, Eid], Caller]:
+    def _take(self) -> _Batch:
         some = list(self._waiting)[:_MOST]
         batch = {key: self._waiting.pop(key) for key in some}
         again, self._again = self._again, []
-        for bucket, eid, caller in again:
-            self.ask(bucket, eid, caller)
+        for key, waits in again:
+            self._add(key, waits)
         if not self._waiting:
             self._somebody.clear()
         return batch
 
 
-async def _hand_out(statement: Handouts, batch: dict[tuple[Bucket, Eid], Caller]) -> None:
+async def _hand_out(statement: Handouts, batch: _Batch) -> None:
     taken = await statement.take(list(batch), _DEADLINE)
     while batch:
-        (_, eid), caller = batch.popitem()
+        (_, eid), waits = batch.popitem()
         sealed = taken.get(eid)
-        caller.hear(package_answer(sealed) if sealed is not None else None)
+        if sealed is not None:
+            waits.caller.hear(package_answer(sealed))
+        elif waits.missed is not None:
+            waits.missed()
+        else:
+            waits.caller.hear(None)
 
 
-def _leave_alone(batch: dict[tuple[Bucket, Eid], Caller]) -> None:
-    for caller in batch.values():
-        caller.hear(None)
+def _leave_alone(batch: _Batch) -> None:
+    for waits in batch.values():
+        waits.caller.hear(None)

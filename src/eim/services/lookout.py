@@ -67,16 +67,13 @@ class Lookout:
             gone.set()
 
         db.add_termination_listener(lost)
-        stop = await announcements.listen(db, self._came, self._beats, self._beaten)
-        self._known.doubt_all(time.monotonic())
         try:
+            await announcements.listen(db, self._came, self._beats, self._beaten)
+            self._known.doubt_all(time.monotonic())
             await self._beat_until(gone)
         finally:
             self._known.deafen()
-            if not db.is_closed():
-                db.remove_termination_listener(lost)
-                with suppress(*_LOST):
-                    await stop()
+            db.terminate()
 
     async def _beat_until(self, gone: asyncio.Event) -> None:
         before = -1

@@ -4,7 +4,7 @@ Postgres delivers the notifications of a database to each session that listens i
 transaction or none, to its end or to the session's. So whoever has heard one has heard all that were committed before.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from eim.domain.ids import Bucket
@@ -16,18 +16,16 @@ _ANNOUNCE: Final = "SELECT pg_notify('eim_found', b::text) FROM unnest($1::small
 # Nothing is lost that need not be: a beat that a crash forgets was not heard.
 _BEAT: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
 
-Heard = Callable[[str], None]
-
 
 async def announce(db: Db, buckets: Iterable[Bucket]) -> None:
     """Say with this transaction's commit that polls of these buckets may find something; no worker is woken."""
     await db.execute(_ANNOUNCE, sorted(set(buckets)))
 
 
-async def listen(db: Db, came: Callable[[Bucket], None], beats: str, beat: Heard) -> Callable[[], Awaitable[None]]:
+async def listen(db: Db, came: Callable[[Bucket], None], beats: str, beat: Callable[[str], None]) -> None:
     """Have `came` called for each bucket in which work may have come, and `beat` for each beat of this name.
 
-    What comes back ends that.
+    As long as the connection lives: who listens no more ends it.
     """
 
     def work(_connection: object, _pid: object, _channel: object, payload: object) -> None:
@@ -36,15 +34,9 @@ async def listen(db: Db, came: Callable[[Bucket], None], beats: str, beat: Heard
     def beaten(_connection: object, _pid: object, _channel: object, payload: object) -> None:
         beat(str(payload))
 
-    channels = ((_WORK, work), (_FOUND, work), (beats, beaten))
-    for channel, hear in channels:
-        await db.add_listener(channel, hear)
-
-    async def stop() -> None:
-        for channel, hear in channels:
-            await db.remove_listener(channel, hear)
-
-    return stop
+    await db.add_listener(_WORK, work)
+    await db.add_listener(_FOUND, work)
+    await db.add_listener(beats, beaten)
 
 
 async def send_beat(db: Db, beats: str, payload: str) -> None:
