@@ -16,6 +16,11 @@ _OF_ALL: Final = {
     *("operations_open", "operations_due", "operations_sealable", "operations_held"),
     *("packages_in_front", "packages_with_octets", "audit_links_bucket_audit_key", "audit_links_pkey"),
 }
+_OUT: Final = """
+    INSERT INTO packages (bucket, eid, number, operation, identity, speaks, sealed, gate, not_before, state)
+    SELECT n % 1024, decode(lpad(n::text, 32, '0'), 'hex'), 1, gen_random_uuid(), 1, '1.3', '\\xBF51', 1, now(), 'head'
+      FROM generate_series(1, $1::integer) AS n
+"""
 _STATEMENTS: Final = {
     "what results answer": (DbRole.DEVICE, settled._FIND),
     "the end of operations": (DbRole.DEVICE, settled._END),
@@ -60,6 +65,20 @@ def _has_key(node: Mapping[str, Any]) -> bool:
     condition = node.get("Index Cond", "")
     by = ("bucket",) if node["Index Name"] == "operations_sealable" else ("eid", "id", "operation", "audit", "seq")
     return any(f"{column} =" in condition for column in by)
+
+
+async def test_the_packages_that_are_answered_are_found_by_their_keys(database: Database) -> None:
+    """By the statements of the function that a batch of results calls."""
+    body = await database.owner().fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'resolve_heads'")
+    ends = next(each for each in body.split(";") if "'ended'" in each).strip()
+    for number, name in enumerate(("of_buckets", "of_eids", "of_numbers"), 1):
+        ends = ends.replace(name, f"${number}::{'bytea' if name == 'of_eids' else 'bigint'}[]")
+    async with transaction(database.owner()) as db:
+        await db.execute("ANALYZE packages")
+        await db.execute(_OUT, 5000)
+    nodes = await _planned(database, DbRole.WORKER, ends)
+    (scan,) = [node for node in nodes if node.get("Index Name")]
+    assert "eid =" in scan.get("Index Cond", ""), scan["Index Name"]
 
 
 async def test_the_records_to_be_linked_are_found_by_their_time(database: Database) -> None:
