@@ -56,6 +56,14 @@ class Two:
         """How many sockets each process has open."""
         return [sum(1 for fd in Path(f"/proc/{pid}/fd").iterdir() if _is_socket(fd)) for pid in self.pids]
 
+    def settled(self) -> Sequence[int]:
+        """The same, once they have opened all that they open at their start."""
+        before: Sequence[int] = ()
+        while (now := self.served_by()) != before:
+            before = now
+            time.sleep(0.5)
+        return now
+
 
 def _is_socket(descriptor: Path) -> bool:
     try:
@@ -128,7 +136,7 @@ def called(two: Two, context: ssl.SSLContext, session: ssl.SSLSession | None) ->
 
 
 async def test_connections_are_dealt_out_among_the_processes(two: Two) -> None:
-    before = two.served_by()
+    before = two.settled()
     callers = await opened(two, 40)
     more = [now - then for now, then in zip(two.served_by(), before, strict=True)]
     assert sum(more) == 40
