@@ -232,6 +232,22 @@ async def test_who_was_handed_a_package_is_handed_the_next_without_a_question_an
         assert here.gathered.questioned == questioned + 1
 
 
+async def test_the_log_says_how_many_were_answered_from_memory(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eim.services.lookout._TELL_EVERY", 0.5)
+    with capture_logs() as logs:
+        async with scene(database) as here:
+            until = time.monotonic() + 2
+            await here.remembers(here.rig.cards[0])
+            while time.monotonic() < until:
+                assert not await here.finds(here.rig.cards[0])
+                await asyncio.sleep(0.01)
+    told = [line for line in logs if line["event"] == "lookout.share"]
+    assert told
+    assert any(line["live"] and 0 < line["remembered"] <= line["polls"] for line in told)
+
+
 # --- Rule (a): only while a beat was heard that is younger than a second ---------------------------------------------
 
 

@@ -26,6 +26,7 @@ from eim.store.connect import Pool, acquire
 _BEAT_EVERY: Final = 0.25  # seconds, while polls come
 _AGAIN: Final = 0.5  # seconds before a lost connection is made again
 _DEAF: Final = 3.0  # seconds of beats unheard that are worth a line in the log
+_TELL_EVERY: Final = 300.0  # seconds
 _LOST: Final = (Unavailable, Contended, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 _log = structlog.get_logger()
@@ -47,6 +48,7 @@ class Lookout:
         self._beats = f"eim_beat_{secrets.token_hex(8)}"
         self._heard_at = time.monotonic()
         self._deaf = False
+        self._told = (time.monotonic(), 0, 0)  # when, and how many had polled and were answered from memory
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -81,6 +83,7 @@ class Lookout:
         while not gone.is_set():
             polls = self._polls()
             if polls != before:
+                self._tell(polls)
                 async with acquire(self._pool) as db:
                     await announcements.send_beat(db, self._beats, repr(time.monotonic()))
                 if time.monotonic() - self._heard_at > _DEAF:
@@ -91,6 +94,15 @@ class Lookout:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_BEAT_EVERY):
                     await gone.wait()
+
+    def _tell(self, polls: int) -> None:
+        """Every few minutes: how many polled, how many of them were answered from memory, whether that goes on."""
+        now, hits = time.monotonic(), self._known.hits
+        at, polls_then, hits_then = self._told
+        if now - at >= _TELL_EVERY:
+            self._told = now, polls, hits
+            live = self._known.is_live(now)
+            _log.info("lookout.share", polls=polls - polls_then, remembered=hits - hits_then, live=live)
 
     def _came(self, bucket: Bucket) -> None:
         self._known.work_came(bucket, time.monotonic())
