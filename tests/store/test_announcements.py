@@ -43,6 +43,7 @@ EXPECTED: Final = {
     ("0021_expand_life.sql", "state = 'head'"): FRONT,
     ("0036_expand_results.sql", "state = 'head'"): FRONT,
     ("0038_expand_heads.sql", "state = 'head'"): FRONT,
+    ("0066_expand_heads_by_key.sql", "state = 'head'"): FRONT,
 }
 
 
