@@ -11,6 +11,7 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, Protocol, cast
 
 _SOON: Final = 0.25  # seconds: a timer that short may be the first or the last thing to happen
+_PATIENCE: Final = 60.0  # seconds that statements have beyond their deadlines
 
 
 class Actor:
@@ -73,10 +74,12 @@ class SteppingLoop(asyncio.SelectorEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         actor = (context or copy_context()).get(ACTOR)
-        if self.conductor is None or actor is None or when - self.time() > _SOON:
+        if self.conductor is None or actor is None:
             return super().call_at(when, callback, *args, context=context)
         task = asyncio.current_task(self)
-        if task is None or not self.conductor.holds(task):
+        if task is None or not self.conductor.holds(task):  # a deadline of a statement, which a busy machine may miss
+            return super().call_at(when + _PATIENCE, callback, *args, context=context)
+        if when - self.time() > _SOON:
             return super().call_at(when, callback, *args, context=context)
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         self.conductor.hold(f"{actor.name_of(task)}'s timer", None, timer)
