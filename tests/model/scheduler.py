@@ -27,7 +27,7 @@ _WAITING: Final = """
     SELECT pid, pg_blocking_pids(pid) AS blockers FROM pg_locks WHERE NOT granted AND pid = ANY($1::integer[])
 """
 _PATIENCE: Final = 0.0005  # seconds until it is asked whether a statement waits for a lock
-_LONG: Final = 1.0  # seconds of one statement: whoever was stopped may be in its way
+_LONG: Final = 10.0  # seconds of one statement: whoever was stopped may be in its way
 _STUCK: Final = 120.0  # seconds after which a run is given up: a fault of the test itself
 _AFTER: Final = "answered"
 _AWAIT: Final = "goes on"
