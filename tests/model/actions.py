@@ -195,7 +195,7 @@ class Doer:
         """
         await self.scene.restore(start)
         self.rig.worker = self.rig.new_worker()
-        self.front.way = way
+        self.front.begin(way, self.scene.card.eid)
         self.ordered.clear()
         if Action.EXPIRE in pair:
             await self._owner.execute("UPDATE operations SET expires_at = now() - interval '1 s' WHERE ordinal > 2")

@@ -1,10 +1,12 @@
 """How a device's message reaches the services: alone, or through what answers many at once, as `web.door` does it."""
 
 import asyncio
+import time
 from enum import StrEnum
 from typing import Final
 
-from eim.domain.ids import Eid
+from eim._fast.known import Known
+from eim.domain.ids import Eid, bucket_of
 from eim.errors import EimError
 from eim.protocol.esipa import NO_PACKAGE, Poll, Provided, Received, receive
 from eim.services.collecting import Collecting
@@ -20,6 +22,7 @@ from tests.services.rig import Rig, now
 _LANES: Final = 2
 _PATIENCE_S: Final = 0.2  # of a poll that waits for a seal: in a run, it is over at any time
 _STALE_AFTER_S: Final = 1_000_000  # who is known stays known, so that all runs find the same
+_SETS: Final = 16
 _PEER: Final = "127.0.0.1"
 
 
@@ -27,10 +30,11 @@ class Way(StrEnum):
     ALONE = "alone"  # as over Hypercorn and CoAP
     TOGETHER = "together"  # with others
     BARE = "bare"  # with others, and the poll says the EID only
+    AGAIN = "again"  # .. of a device that was handed a package when it polled before
 
 
 class Front:
-    """Guards what a device process keeps in memory for all devices. Call `serve` first."""
+    """Guards what a device process keeps in memory for all devices. `serve` once, and `begin` each run."""
 
     def __init__(self, pool: Pool, rig: Rig) -> None:
         self._waiters = Waiters(pool, _PATIENCE_S)
@@ -38,20 +42,25 @@ class Front:
         self._esipa = Esipa(polls, rig.results)
         self._gathering = Gathering(pool, polls, _LANES)
         self._collecting = Collecting(pool, rig.results, _LANES)
-        self.way = Way.ALONE
+        self._way = Way.ALONE
 
-    async def serve(self, scheduler: Scheduler, card: Eid) -> None:
-        """Run what works beside the messages, and get to know the card."""
+    def serve(self, scheduler: Scheduler) -> None:
+        """Run what works beside the messages."""
         scheduler.serve("waiters", self._waiters.run)
         scheduler.serve("polls", self._gathering.run)
         scheduler.serve("results", self._collecting.run)
-        heard = _Heard()
-        self._gathering.ask_bare(card, heard)
-        await heard.found
+
+    def begin(self, way: Way, card: Eid) -> None:
+        """Messages come this `way`. Of the runs before nothing is remembered: `card` polled once."""
+        self._way = way
+        known = self._gathering.known = Known(_SETS, 0, 0.0)
+        known.note(card, _Heard.source, time.monotonic(), bucket_of(card))
+        if way is Way.AGAIN:
+            known.note_package(card)
 
     async def send(self, octets: bytes, polled: Eid | None = None) -> bytes | None:
         received = receive(octets)
-        found = await self._of_many(received) if self.way is not Way.ALONE else None
+        found = await self._of_many(received) if self._way is not Way.ALONE else None
         if isinstance(found, EimError):
             raise found
         return await self._esipa.answer(received, Source(_PEER, polled)) if found is None else found
@@ -59,7 +68,7 @@ class Front:
     async def _of_many(self, received: Received) -> bytes | EimError | None:
         heard = _Heard()
         match received:
-            case Poll() if self.way is Way.BARE:
+            case Poll() if self._way in (Way.BARE, Way.AGAIN):
                 self._gathering.ask_bare(Eid(received.eid), heard)
             case Poll():
                 self._gathering.ask(received, heard)

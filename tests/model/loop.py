@@ -56,6 +56,13 @@ class SteppingLoop(asyncio.SelectorEventLoop):
         """For actors no time passes from now on until the next call: how fast they are must not change what they do."""
         self._since = super().time()
 
+    def create_task(self, coro: Any, **options: Any) -> "asyncio.Task[Any]":
+        task = super().create_task(coro, **options)
+        actor = (options.get("context") or copy_context()).get(ACTOR)
+        if actor is not None:
+            actor.name_of(task)
+        return task
+
     def time(self) -> float:
         return super().time() if self.conductor is None or ACTOR.get() is None else self._since
 

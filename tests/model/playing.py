@@ -15,7 +15,7 @@ from eim.sim.journal import check
 from eim.store.connect import DbRole, Pool, open_pool
 from tests.chaos.evidence import faults
 from tests.database import Database
-from tests.model.actions import Action, Doer, Start, other_tenant, start_of
+from tests.model.actions import Action, Doer, other_tenant, start_of
 from tests.model.front import Front, Way
 from tests.model.loop import SteppingLoop
 from tests.model.scene import Scene
@@ -156,9 +156,10 @@ async def model(database: Database, loop: SteppingLoop, *, only_sql: bool = Fals
         await scene.leave_one_bucket()
         doer = Doer(scene, watched, front, await other_tenant(database))
         await doer.prepare()
-        await scene.restore(Start.IDLE)
-        await front.serve(scheduler, scene.card.eid)
-        yield Model(doer, scheduler, database)
+        front.serve(scheduler)
+        made = Model(doer, scheduler, database)
+        await made.play(Plan.of(0))  # who serves all runs is ready then
+        yield made
         await scheduler.close()
     finally:
         for pool in pools.values():
