@@ -1,5 +1,6 @@
 """`eim serve` from the outside: it comes up with nothing configured, keeps its data, and leaves nothing behind."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -45,8 +46,11 @@ async def test_with_nothing_configured_three_roles_serve_beside_another_postgres
             assert (get(f"{address}/healthz", serve), get(f"{address}/readyz", serve)) == (200, 200)
         assert sorted(serve.roles) == sorted(ROLES)
         assert len({*serve.roles.values(), serve.process.pid}) == 4
-        logins = await _logins(superuser(serve.data))
-        assert logins == {f"eim {role}": {f"eim_{role}_login"} for role in ROLES}
+        expected = {f"eim {role}": {f"eim_{role}_login"} for role in ROLES}
+        async with asyncio.timeout(15):  # the worker has no port that would tell when it has connected
+            while (logins := await _logins(superuser(serve.data))).keys() < expected.keys():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert logins == expected
         assert serve.end() == 0
     assert left_of(serve.data) == []
     assert not [word for word in passwords(serve.data).values() if word in serve.said]
