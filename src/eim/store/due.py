@@ -31,12 +31,15 @@ _PAIRS: Final = """
       JOIN identities i ON i.id = p.identity AND (i.curve = 'brainpoolP256r1') = $2 AND NOT i.id = ANY ($3::smallint[])
      CROSS JOIN LATERAL (
         SELECT o.bucket, o.eid, o.not_before, e.packages
-          FROM operations o
+          -- OFFSET keeps it to the oldest first, and all below to as many as are wanted, however few it expects
+          FROM (SELECT s.bucket, s.eid, s.kind, s.gate, s.not_before, s.closes_at, s.priority, s.ordinal
+                  FROM operations s
+                 WHERE s.bucket = p.bucket AND s.identity = p.identity AND s.state = 'accepted' AND s.held IS NULL
+                   AND s.not_before > $4 AND s.not_before <= now()
+                 ORDER BY s.not_before OFFSET 0) AS o
           JOIN gates g ON g.id = o.gate
           JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
-         WHERE o.bucket = p.bucket AND o.identity = p.identity AND o.state = 'accepted' AND o.held IS NULL
-           AND o.not_before > $4 AND o.not_before <= now() AND g.open AND NOT o.eid = ANY ($5::bytea[])
-           AND (o.closes_at IS NULL OR o.closes_at > now())
+         WHERE g.open AND NOT o.eid = ANY ($5::bytea[]) AND (o.closes_at IS NULL OR o.closes_at > now())
            AND e.handed_over_at IS NULL AND e.orphaned_at IS NULL
            AND NOT (SELECT m.barred FROM mailbox m WHERE m.bucket = o.bucket AND m.eid = o.eid)
            AND (o.kind = 'ipaEuiccDataRequest'
