@@ -61,7 +61,8 @@ class Polled:
 class Scene:
     """A process that answers polls, and the rest of the eIM beside it. Guards what is to be ended."""
 
-    def __init__(self, rig: Rig, gathered: Gathering, known: Known) -> None:
+    def __init__(self, rig: Rig, gathered: Gathering, known: Known, beats: str) -> None:
+        self.beats = beats  # the channel
         self.rig = rig
         self.gathered = gathered
         self.known = known
@@ -149,7 +150,7 @@ async def scene(database: Database, ears: "Pool | None" = None, fault: str | Non
     lookout = Lookout(ears, pool, gathered.known, lambda: gathered.polls)
     running = [asyncio.create_task(each.run()) for each in (gathered, lookout)]
     try:
-        yield Scene(rig, gathered, known)
+        yield Scene(rig, gathered, known, lookout._beats)
     finally:
         for task in running:
             task.cancel()
@@ -305,12 +306,15 @@ async def test_where_nobody_polls_no_beat_is_sent(database: Database) -> None:
     async with scene(database) as here:
         await here.live()
         await asyncio.sleep(0.6)
-        count = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-        before = await database.owner().fetchval(count)
+        heard = list[object]()
+        ear = await asyncpg.connect(database.superuser_dsn)
+        await ear.add_listener(here.beats, lambda *beat: heard.append(beat))
         await asyncio.sleep(2.5)
-        assert await database.owner().fetchval(count) - before <= 4
+        assert heard == []
         assert not here.known.is_live(time.monotonic())
         await here.remembers(here.rig.cards[0])
+        assert heard, "where somebody polls, beats are sent and heard here"
+        await ear.close()
 
 
 # --- Rule (b): what was found before it listened is void -------------------------------------------------------------
