@@ -69,7 +69,10 @@ async def both(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Served
     async with AsyncExitStack() as stack:
         doors = [
             await stack.enter_async_context(
-                serving_device(configure(tmp_path, logins(database), DEVICE_DOOR=kind, **roots), database.owner())
+                serving_device(
+                    configure(tmp_path, logins(database), DEVICE_DOOR=kind, DEVICE_REMEMBER_NOTHING="60", **roots),
+                    database.owner(),
+                )
             )
             for kind in ("own", "hypercorn")
         ]

@@ -78,8 +78,7 @@ async def before_a_server(
     fleet = Fleet(Pki.new(), 1, journal, Make(cannot_attach=0, sleepers=0, switches=(switches,)))
     (folder / "root.der").write_bytes(fleet.pki.root_der)
     settings = {"TRUST_ROOTS": str(folder / "root.der"), "DEVICE_WAIT_FOR_SEAL": "5"}
-    # Who is ordered for and polls within the same millisecond may be told "nothing" once more by what is remembered.
-    config = configure(folder / "data", logins(database), **{"DEVICE_REMEMBER_NOTHING": "0"} | settings)
+    config = configure(folder / "data", logins(database), **settings)
     async with serving_device(config, database.owner()) as served, working(config):
         signer = credentials.key_store(config).load(credentials.own_identity(config).key_name)
         ours = EimConfigurationData(
