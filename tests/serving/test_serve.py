@@ -36,6 +36,11 @@ from tests.serving.served import (
 pytestmark = pytest.mark.xdist_group("serving")  # one after the other: each brings three processes and a Postgres
 
 ROLES = ("device", "operator", "worker")
+_EACH_ITS_OWN = {f"eim {role}": {f"eim_{role}_login"} for role in ROLES}
+_LOGINS = """
+    SELECT application_name, usename FROM pg_stat_activity
+     WHERE application_name LIKE 'eim %' AND datname = current_database()
+"""
 EID, OTHER = (eid.hex().upper() for eid in eids(EIN, 2))
 
 
@@ -46,11 +51,7 @@ async def test_with_nothing_configured_three_roles_serve_beside_another_postgres
             assert (get(f"{address}/healthz", serve), get(f"{address}/readyz", serve)) == (200, 200)
         assert sorted(serve.roles) == sorted(ROLES)
         assert len({*serve.roles.values(), serve.process.pid}) == 4
-        expected = {f"eim {role}": {f"eim_{role}_login"} for role in ROLES}
-        async with asyncio.timeout(15):  # the worker has no port that would tell when it has connected
-            while (logins := await _logins(superuser(serve.data))).keys() < expected.keys():  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
-        assert logins == expected
+        assert await _logins(superuser(serve.data)) == _EACH_ITS_OWN
         assert serve.end() == 0
     assert left_of(serve.data) == []
     assert not [word for word in passwords(serve.data).values() if word in serve.said]
@@ -200,7 +201,7 @@ async def test_with_four_urls_every_role_logs_in_with_its_own(installation: Inst
     database.close()
     serve = installation.serve(EIM_DATABASE_DSN=database.dsn(DbRole.OWNER), **own).up()
     assert not (serve.data / "postgres").exists()
-    assert await _logins(database.superuser_dsn) == {f"eim {role}": {f"eim_{role}_login"} for role in ROLES}
+    assert await _logins(database.superuser_dsn) == _EACH_ITS_OWN
     device = Path(f"/proc/{serve.roles['device']}/environ").read_bytes() + (serve.data / "run/device.toml").read_bytes()
     for role in DbRole:
         assert (database.dsn(role).encode() in device) is (role is DbRole.DEVICE)
@@ -223,18 +224,18 @@ def _is_one_sentence(refused: subprocess.CompletedProcess[str], about: str) -> N
 
 
 async def _logins(dsn: str) -> dict[str, set[str]]:
-    """Who is logged in, by what the connection says it is for."""
+    """Who is logged in, by what the connection says it is for, as soon as every role is: the worker has no port that
+    would tell when it has connected."""
+    found: dict[str, set[str]] = {}
     connection = await asyncpg.connect(dsn)
     try:
-        rows = await connection.fetch(
-            "SELECT application_name, usename FROM pg_stat_activity"
-            " WHERE application_name LIKE 'eim %' AND datname = current_database()"
-        )
+        async with asyncio.timeout(PATIENCE_S):
+            while not found.keys() >= _EACH_ITS_OWN.keys():
+                await asyncio.sleep(0.05)
+                for row in await connection.fetch(_LOGINS):
+                    found.setdefault(row["application_name"], set()).add(row["usename"])
     finally:
         await connection.close()
-    found: dict[str, set[str]] = {}
-    for row in rows:
-        found.setdefault(row["application_name"], set()).add(row["usename"])
     return found
 
 
