@@ -201,9 +201,9 @@ async def _looking_out(
     if not config.device.remember_nothing:
         yield ()
         return
-    ears = await _pool(config, DbRole.DEVICE, 1, stop)
+    ears, above = await _pool(config, DbRole.DEVICE, 1, stop), config.device.remember_above
     try:
-        yield (Lookout(ears, pool, gathering.known, lambda: gathering.polls).run,)
+        yield (Lookout(ears, pool, gathering.known, lambda: gathering.polls, above).run,)
     finally:
         await _close(ears)
 

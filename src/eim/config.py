@@ -234,6 +234,15 @@ class Device(msgspec.Struct, frozen=True):
             "one connection more than `database.device_pool`. Of the door `own` only.",
         ),
     ] = 60
+    remember_above: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Polls a second of one process from which on `remember_nothing` is used: where fewer come, "
+            "each is asked for, and finds what was ordered before it came; 0: always.",
+        ),
+    ] = 250
     wait_for_seal: Annotated[
         float,
         Meta(ge=0, le=10, description="Seconds that a poll waits for work which is ordered but not signed yet."),

@@ -58,7 +58,6 @@ def configure(folder: Path, logins: Mapping[DbRole, str], **settings: str) -> Co
         "DEVICE_HOST": "127.0.0.1",
         "DEVICE_PORT": "0",
         "DEVICE_WAIT_FOR_SEAL": "0",
-        "DEVICE_REMEMBER_NOTHING": "0",  # who is ordered for and polls in the same breath finds it
         "DATABASE_DSN": logins[DbRole.OWNER],
         "DATABASE_DEVICE_DSN": logins[DbRole.DEVICE],
         "DATABASE_WORKER_DSN": logins[DbRole.WORKER],

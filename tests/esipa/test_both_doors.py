@@ -70,7 +70,7 @@ async def both(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Served
         doors = [
             await stack.enter_async_context(
                 serving_device(
-                    configure(tmp_path, logins(database), DEVICE_DOOR=kind, DEVICE_REMEMBER_NOTHING="60", **roots),
+                    configure(tmp_path, logins(database), DEVICE_DOOR=kind, DEVICE_REMEMBER_ABOVE="0", **roots),
                     database.owner(),
                 )
             )

@@ -91,6 +91,13 @@ class Scene:
                 if self.known.hits > hits:
                     return
 
+    async def busy(self, seconds: float) -> None:
+        """Let others poll meanwhile, so that beats are sent."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            await self.finds(self.rig.cards[-1])
+            await asyncio.sleep(0.05)
+
     async def order(self, card: VirtualEuicc) -> None:
         await self.rig.order(card, Kind.LIST_PROFILES)
 
@@ -135,7 +142,9 @@ class Faulty:
 
 
 @asynccontextmanager
-async def scene(database: Database, ears: "Pool | None" = None, fault: str | None = None) -> AsyncIterator[Scene]:
+async def scene(
+    database: Database, ears: "Pool | None" = None, fault: str | None = None, above: int = 0
+) -> AsyncIterator[Scene]:
     rig = await rigs.start(database, CARDS)
     await rig.onboard()
     for card in rig.cards:
@@ -147,7 +156,7 @@ async def scene(database: Database, ears: "Pool | None" = None, fault: str | Non
         gathered.known = cast("Known", Faulty(known, fault))
     own = ears is None
     ears = ears or await open_pool(database.dsn(DbRole.DEVICE), DbRole.DEVICE, database.schema, 1)
-    lookout = Lookout(ears, pool, gathered.known, lambda: gathered.polls)
+    lookout = Lookout(ears, pool, gathered.known, lambda: gathered.polls, above)
     running = [asyncio.create_task(each.run()) for each in (gathered, lookout)]
     try:
         yield Scene(rig, gathered, known, lookout._beats)
@@ -317,6 +326,25 @@ async def test_where_nobody_polls_no_beat_is_sent(database: Database) -> None:
         await ear.close()
 
 
+async def test_where_few_poll_each_is_asked_for_and_many_are_remembered(database: Database) -> None:
+    async with scene(database, above=400) as here:
+        card, questioned = here.rig.cards[0], here.gathered.questioned
+        until, polls = time.monotonic() + 1.5, 0
+        while time.monotonic() < until:
+            assert not await here.finds(card)
+            polls += 1
+            await asyncio.sleep(0.02)
+        assert (here.gathered.questioned - questioned, here.known.hits) == (polls, 0)
+        async with asyncio.timeout(10):
+            while not here.known.hits:
+                await asyncio.gather(*(here.finds(each) for each in here.rig.cards))
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.6)
+        hits = here.known.hits
+        assert not await here.finds(card)
+        assert here.known.hits == hits, "as soon as few poll again"
+
+
 # --- Rule (b): what was found before it listened is void -------------------------------------------------------------
 
 
@@ -394,7 +422,7 @@ async def _race(here: Scene, times: int, kill_every: int, seed: int = 0) -> tupl
             found = await here.finds(card)
         if not found:
             late += 1
-            await asyncio.sleep(WINDOW)
+            await here.busy(WINDOW)
             lasting += not await here.finds(card)
         await here.clear()
     return late, lasting

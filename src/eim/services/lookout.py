@@ -4,7 +4,8 @@ Postgres stays the truth. A process listens for the buckets in which work may ha
 another connection, time and again: a beat that was heard says that all was heard that was committed before it was sent.
 Without one that is younger than a second every poll is asked for. So what is remembered delays a package by the second
 at most in which its announcement was under way, and a connection that breaks, hangs or only looks like one (a pooler)
-delays none any longer.
+delays none any longer. Where few polls come there is little to gain: no beat is sent, and each finds what was committed
+before it came.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from eim.errors import Contended, Unavailable
 from eim.store import Db, announcements
 from eim.store.connect import Pool, acquire
 
-_BEAT_EVERY: Final = 0.25  # seconds, while polls come
+_BEAT_EVERY: Final = 0.25  # seconds, while many polls come
 _AGAIN: Final = 0.5  # seconds before a lost connection is made again
 _DEAF: Final = 3.0  # seconds of beats unheard that are worth a line in the log
 _TELL_EVERY: Final = 300.0  # seconds
@@ -37,14 +38,16 @@ class Lookout:
 
     ears   a pool of its own, of one connection
     pool   where the beats are sent
-    polls  how many have come so far: where none come, none need an answer, and no beat is sent
+    polls  how many have come so far
+    above  as many a second have to come for beats to be sent, and so for anything to be answered from memory
     """
 
-    def __init__(self, ears: Pool, pool: Pool, known: Known, polls: Callable[[], int]) -> None:
+    def __init__(self, ears: Pool, pool: Pool, known: Known, polls: Callable[[], int], above: int) -> None:
         self._ears = ears
         self._pool = pool
         self._known = known
         self._polls = polls
+        self._busy = max(1, round(above * _BEAT_EVERY))  # polls between two beats
         self._beats = f"eim_beat_{secrets.token_hex(8)}"
         self._heard_at = time.monotonic()
         self._deaf = False
@@ -78,17 +81,18 @@ class Lookout:
             db.terminate()
 
     async def _beat_until(self, gone: asyncio.Event) -> None:
-        before = -1
+        before = self._polls()
         self._heard_at = time.monotonic()
         while not gone.is_set():
             polls = self._polls()
-            if polls != before:
+            if polls - before >= self._busy:
                 self._tell(polls)
                 async with acquire(self._pool) as db:
                     await announcements.send_beat(db, self._beats, repr(time.monotonic()))
                 if time.monotonic() - self._heard_at > _DEAF:
                     self._say_deaf("unheard")
             else:
+                self._known.deafen()
                 self._heard_at = time.monotonic()
             before = polls
             with suppress(TimeoutError):
