@@ -6,6 +6,7 @@ they would have to look further for, ask the card again for, or raise an alarm a
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -39,7 +40,7 @@ class Said(msgspec.Struct, frozen=True):
     digest: bytes  # SHA-256 of its octets
 
 
-class Decided(msgspec.Struct, frozen=True):
+class Decided(msgspec.Struct, frozen=True, dict=True):
     """What one plain result does, as far as that is known without the card's profiles."""
 
     said: Said
@@ -48,7 +49,7 @@ class Decided(msgspec.Struct, frozen=True):
     settings: dict[str, object]  # of the card: these are so now
     told: dict[str, object]  # for the operation's outcome, beside what the result itself says
 
-    @property
+    @cached_property
     def card(self) -> tuple[Bucket, Eid]:
         return self.said.name.bucket, self.found.eid
 
@@ -58,7 +59,7 @@ class Decided(msgspec.Struct, frozen=True):
         steps = zip(self.found.asked.steps, self.outcome.steps, strict=False)
         return any(ended.done and not isinstance(step, _SETTINGS) for step, ended in steps)
 
-    @property
+    @cached_property
     def lists(self) -> bool:
         """Whether it is the whole inventory of its card."""
         return bool(self.outcome.steps) and applying.lists(self.found.asked.steps, self.outcome)

@@ -4,16 +4,17 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 
-from eim.domain.ids import Bucket, Eid, TenantId, bucket_in, bucket_of, with_bucket
+from eim.domain.ids import Bucket, Eid, TenantId, bucket_in, bucket_of
 from eim.store import Db
+from eim.store.drawing import draw
 
 _RECORD: Final = """
     INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
-    VALUES ($1, gen_random_uuid(), $2, $3, $4, $5, $6)
+    VALUES ($1, $7, $2, $3, $4, $5, $6)
 """
 _WRITE: Final = """
     INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
@@ -48,16 +49,16 @@ async def record(
     db: Db, bucket: Bucket, tenant: TenantId, *, actor: str, action: str, subject: str, data: Mapping[str, object]
 ) -> None:
     """Add one record. `data` is plain JSON and holds no secret."""
-    await db.execute(_RECORD, bucket, tenant, actor, action, subject, dict(data))
+    (ident,) = draw([bucket])
+    await db.execute(_RECORD, bucket, tenant, actor, action, subject, dict(data), ident)
 
 
 async def write(db: Db, records: Sequence[Record]) -> None:
     """Add all of them in one statement, or fail: no deed happens without its record."""
     buckets = [bucket_of_subject(r.subject) if r.bucket is None else r.bucket for r in records]
-    ids = [with_bucket(bucket, uuid4().bytes[:14]) for bucket in buckets]
     tenants, actors, actions = [r.tenant for r in records], [r.actor for r in records], [r.action for r in records]
     subjects, data = [r.subject for r in records], [dict(r.data) for r in records]
-    await db.execute(_WRITE, buckets, ids, tenants, actors, actions, subjects, data)
+    await db.execute(_WRITE, buckets, draw(buckets), tenants, actors, actions, subjects, data)
 
 
 class Filter(msgspec.Struct, frozen=True):

@@ -8,14 +8,15 @@ reads no further than `services.horizon` says is safe.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from asyncpg import Record
 
 from eim.domain.event import Happening
-from eim.domain.ids import Bucket, Eid, TenantId, with_bucket
+from eim.domain.ids import Bucket, Eid, TenantId
 from eim.store import Db
+from eim.store.drawing import draw
 
 _CHUNK: Final = 10_000  # events a statement
 
@@ -115,7 +116,7 @@ async def record(
     db: Db, bucket: Bucket, eid: Eid | None, tenant: TenantId, kind: Happening, data: Mapping[str, object]
 ) -> UUID:
     """Add one event under its card's lock; its id. `data` is plain JSON and holds no secret."""
-    ident = with_bucket(bucket, uuid4().bytes[:14])
+    (ident,) = draw([bucket])
     await db.execute(_RECORD, bucket, ident, eid, tenant, kind.text, dict(data))
     return ident
 
@@ -130,8 +131,8 @@ async def append(db: Db, tenant: TenantId, events: Sequence[Event]) -> None:
     for start in range(0, len(events), _CHUNK):
         some = events[start : start + _CHUNK]
         buckets, eids = [e.bucket for e in some], [e.eid for e in some]
-        ids = [with_bucket(bucket, uuid4().bytes[:14]) for bucket in buckets]
-        await db.execute(_APPEND, tenant, buckets, ids, eids, [e.kind.text for e in some], [dict(e.data) for e in some])
+        kinds, data = [e.kind.text for e in some], [dict(e.data) for e in some]
+        await db.execute(_APPEND, tenant, buckets, draw(buckets), eids, kinds, data)
 
 
 async def of_euicc(

@@ -12,6 +12,7 @@ from asyncpg import Record
 from eim.domain.euicc import Speaks
 from eim.domain.ids import Bucket, Eid, IdentityId, TenantId, TransactionId
 from eim.store import Db
+from eim.store.drawing import draw
 from eim.store.work import Asked
 
 _INSERT: Final = """
@@ -23,10 +24,10 @@ _INSERT: Final = """
 """
 _AUDIT: Final = """
     INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
-    SELECT u.bucket, gen_random_uuid(), u.tenant, 'worker', 'package.sealed', u.operation::text,
+    SELECT u.bucket, u.id, u.tenant, 'worker', 'package.sealed', u.operation::text,
            jsonb_build_object('number', u.number, 'counter', u.counter, 'sha256', encode(u.digest, 'hex'))
-      FROM unnest($1::smallint[], $2::smallint[], $3::uuid[], $4::bigint[], $5::integer[], $6::bytea[])
-        AS u (bucket, tenant, operation, number, counter, digest)
+      FROM unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::uuid[], $5::bigint[], $6::integer[], $7::bytea[])
+        AS u (bucket, id, tenant, operation, number, counter, digest)
 """
 # A result needs the package and the operation that it carried: one round trip for both.
 _BY_TRANSACTION: Final = """
@@ -102,9 +103,10 @@ class Package(msgspec.Struct, frozen=True):
 
 async def insert(db: Db, sealed: Sequence[Sealed]) -> None:
     """Store packages and their audit records; two statements for any number."""
+    buckets = [s.bucket for s in sealed]
     await db.execute(
         _INSERT,
-        [s.bucket for s in sealed],
+        buckets,
         [s.eid for s in sealed],
         [s.number for s in sealed],
         [s.operation for s in sealed],
@@ -123,7 +125,8 @@ async def insert(db: Db, sealed: Sequence[Sealed]) -> None:
     )
     await db.execute(
         _AUDIT,
-        [s.bucket for s in sealed],
+        buckets,
+        draw(buckets),
         [s.tenant for s in sealed],
         [s.operation for s in sealed],
         [s.number for s in sealed],

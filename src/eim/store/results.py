@@ -7,12 +7,13 @@ import msgspec
 
 from eim.domain.ids import Bucket, Eid, TenantId
 from eim.store import Db
+from eim.store.drawing import draw
 
 _FIND: Final = "SELECT id, verdict FROM results WHERE bucket = $1 AND eid = $2 AND digest = $3"
 _INSERT: Final = """
     INSERT INTO results (bucket, id, eid, tenant, digest, octets, kind, operation, transaction, counter, seq_number,
                          verdict, form, coding, late, note)
-    VALUES ($1, gen_random_uuid(), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    VALUES ($1, $16, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 """
 _VERDICT: Final = """
     UPDATE results SET verdict = $4, form = $5, coding = $6 WHERE bucket = $1 AND eid = $2 AND digest = $3
@@ -78,6 +79,7 @@ async def verdict_of(db: Db, bucket: Bucket, eid: Eid, digest: bytes) -> str | N
 
 async def insert(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, result: Stored) -> None:
     """Keep a result that `verdict_of` didn't know, under the eUICC's lock."""
+    (ident,) = draw([bucket])
     await db.execute(
         _INSERT,
         bucket,
@@ -95,6 +97,7 @@ async def insert(db: Db, bucket: Bucket, eid: Eid, tenant: TenantId, result: Sto
         result.coding,
         result.late,
         result.note,
+        ident,
     )
 
 

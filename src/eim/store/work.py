@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from typing import Final, TypeAlias
@@ -238,7 +239,7 @@ class Open(msgspec.Struct, frozen=True):
         return steps_of(self.kind, self.iccid, self.details, rollback=self.rollback)
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True, dict=True):
     """An operation as a result finds it."""
 
     id: UUID
@@ -253,7 +254,7 @@ class Asked(msgspec.Struct, frozen=True):
     attempts: int = 0
     retries: int | None = None
 
-    @property
+    @cached_property
     def steps(self) -> tuple[Step, ...]:
         """What it asks of the card, in this order."""
         return steps_of(self.kind, self.iccid, self.details, rollback=self.rollback)
