@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from eim.store import due, links, settled, work
+from eim.store import links, settled, work
 from eim.store.connect import DbRole, transaction
 from tests.database import Database
 
@@ -26,7 +26,6 @@ _STATEMENTS: Final = {
     "the end of operations": (DbRole.DEVICE, settled._END),
     "which cards have more to do": (DbRole.DEVICE, settled._HINT),
     "which cards are in doubt": (DbRole.DEVICE, settled._DOUBTFUL),
-    "what is due": (DbRole.WORKER, due._PAIRS),
     "what is sealed": (DbRole.WORKER, work._SEAL),
     "what is not linked": (DbRole.WORKER, links._UNLINKED),
 }
@@ -61,10 +60,9 @@ async def test_no_statement_reads_all_that_is_open_for_one(database: Database, n
 
 
 def _has_key(node: Mapping[str, Any]) -> bool:
-    """Whether a step in the index is to one card, operation or record; of the due, to one bucket."""
+    """Whether a step in the index is to one card, operation or record."""
     condition = node.get("Index Cond", "")
-    by = ("bucket",) if node["Index Name"] == "operations_sealable" else ("eid", "id", "operation", "audit", "seq")
-    return any(f"{column} =" in condition for column in by)
+    return any(f"{column} =" in condition for column in ("eid", "id", "operation", "audit", "seq"))
 
 
 async def test_the_packages_that_are_answered_are_found_by_their_keys(database: Database) -> None:

@@ -98,10 +98,9 @@ class Lane:
         some = self._turn(buckets)
         if not some:
             return []
-        began, question = time.monotonic(), self._question(len(some))
-        found = await self._ask(db, some, question)
-        of_pair = Counter((each.bucket, each.identity) for each in found)
-        self._crowded = len(found) >= question.limit or max(of_pair.values(), default=0) >= question.of_pair
+        began = time.monotonic()
+        found = await self._ask(db, some, self._question())
+        self._crowded = len(found) >= self.rules.batch
         took = time.monotonic() - began
         if _LONG < took < _TOO_LONG and len(found) < self.rules.batch:
             self._window = max(len(some) // 2, _FEWEST)
@@ -124,7 +123,7 @@ class Lane:
         """What became due since the last look; should the clock have been set back, since it was."""
         now = await due.now(db)
         since = min(self._looked or now, now) - _BACK
-        found = await self._ask(db, buckets, msgspec.structs.replace(self._question(len(buckets)), since=since))
+        found = await self._ask(db, buckets, msgspec.structs.replace(self._question(), since=since))
         if len(found) < self.rules.batch:
             self._looked = now
         return found
@@ -136,14 +135,13 @@ class Lane:
         self._place = start + self._window
         return [*buckets[start : start + self._window], *buckets[: max(start + self._window - len(buckets), 0)]]
 
-    def _question(self, buckets: int = 1) -> Question:
+    def _question(self) -> Question:
         rules = self.rules
         return Question(
             slow=rules.slow,
             muted=list(self._muted),
             resting=list(self._resting),
             ahead=rules.ahead,
-            of_pair=max(2 * rules.batch // buckets, 4),
             limit=rules.batch,
         )
 

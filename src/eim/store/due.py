@@ -1,8 +1,9 @@
 """Which eUICCs have something to seal: the one question that workers ask all the time (design 3.6).
 
-Work lies in `operations_sealable` by (bucket, identity, not_before). The question steps from one identity with accepted
-work to the next, so its cost is that of the pairs (bucket, identity) that have any; of each pair it takes a few of the
-oldest. Tenants take turns, so that one with a million due delays nobody's ten.
+Work lies in `operations_sealable` by (bucket, identity, not_before). The question (`due_work`, a function of the
+database, for the sake of its settings) steps from one identity with accepted work to the next, so its cost is that of
+the pairs (bucket, identity) that have any; of each pair it takes a few of the oldest, however many are due. Tenants
+take turns, so that one with a million due delays nobody's ten.
 """
 
 from collections.abc import Sequence
@@ -10,51 +11,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
-from asyncpg import Record
 
 from eim.domain.ids import Bucket, Eid, IdentityId, TenantId
 from eim.store import Db
 
-_PAIRS: Final = """
-    WITH RECURSIVE pairs AS (
-        SELECT u.bucket, (SELECT min(o.identity) FROM operations o
-                           WHERE o.bucket = u.bucket AND o.state = 'accepted' AND o.held IS NULL) AS identity
-          FROM unnest($1::smallint[]) AS u (bucket)
-         UNION ALL
-        SELECT p.bucket, (SELECT min(o.identity) FROM operations o
-                           WHERE o.bucket = p.bucket AND o.state = 'accepted' AND o.held IS NULL
-                             AND o.identity > p.identity)
-          FROM pairs p WHERE p.identity IS NOT NULL
-    )
-    SELECT c.bucket, c.eid, i.tenant, i.id AS identity, c.packages
-      FROM pairs p
-      JOIN identities i ON i.id = p.identity AND (i.curve = 'brainpoolP256r1') = $2 AND NOT i.id = ANY ($3::smallint[])
-     CROSS JOIN LATERAL (
-        SELECT o.bucket, o.eid, o.not_before, e.packages
-          -- OFFSET keeps it to the oldest first, and all below to as many as are wanted, however few it expects
-          FROM (SELECT s.bucket, s.eid, s.kind, s.gate, s.not_before, s.closes_at, s.priority, s.ordinal
-                  FROM operations s
-                 WHERE s.bucket = p.bucket AND s.identity = p.identity AND s.state = 'accepted' AND s.held IS NULL
-                   AND s.not_before > $4 AND s.not_before <= now()
-                 ORDER BY s.not_before OFFSET 0) AS o
-          JOIN gates g ON g.id = o.gate
-          JOIN euiccs e ON e.bucket = o.bucket AND e.eid = o.eid
-         WHERE g.open AND NOT o.eid = ANY ($5::bytea[]) AND (o.closes_at IS NULL OR o.closes_at > now())
-           AND e.handed_over_at IS NULL AND e.orphaned_at IS NULL
-           AND NOT (SELECT m.barred FROM mailbox m WHERE m.bucket = o.bucket AND m.eid = o.eid)
-           AND (o.kind = 'ipaEuiccDataRequest'
-                OR e.introduced_at IS NOT NULL AND (e.stalled IS NULL OR o.kind = 'renewAssociation'))
-           -- nothing overtakes what is tried again later, but what has a higher priority; LIMIT keeps it to one card
-           AND (SELECT true FROM operations b
-                 WHERE b.bucket = o.bucket AND b.eid = o.eid AND b.state = 'accepted' AND b.attempts > 0
-                   AND b.not_before > now() AND (b.priority, b.ordinal) < (o.priority, o.ordinal) LIMIT 1) IS NULL
-           AND (SELECT count(*) FROM packages k JOIN gates kg ON kg.id = k.gate
-                 WHERE k.bucket = o.bucket AND k.eid = o.eid AND k.state IN ('waiting', 'head') AND kg.open
-                   AND (k.closes_at IS NULL OR k.closes_at > now())) < $6
-         ORDER BY o.not_before LIMIT $7
-     ) AS c
-     ORDER BY row_number() OVER (PARTITION BY i.tenant ORDER BY c.not_before), i.tenant
-     LIMIT $8
+_LOOK: Final = """
+    SELECT w.of_bucket AS bucket, w.of_eid AS eid, w.of_tenant AS tenant, w.of_identity AS identity, w.packages
+      FROM due_work($1::smallint[], $2, $3::smallint[], $4, $5::bytea[], $6, $7) AS w
+     ORDER BY row_number() OVER (PARTITION BY w.of_tenant ORDER BY w.due_at), w.of_tenant LIMIT $7
 """
 _WHOSE: Final = """
     SELECT e.bucket, e.eid, i.tenant, i.id AS identity, e.packages
@@ -104,7 +68,6 @@ class Question(msgspec.Struct, frozen=True):
     muted: Sequence[IdentityId] = ()  # not of these
     resting: Sequence[Eid] = ()  # nor these
     ahead: int = 3  # with fewer packages than this in front of them
-    of_pair: int = 4  # at most, of one identity in one bucket
     limit: int = 1000
 
 
@@ -120,19 +83,21 @@ class Depth(msgspec.Struct, frozen=True):
 async def ask(db: Db, buckets: Sequence[Bucket], question: Question, deadline: float | None = None) -> list[Due]:
     """The eUICCs that are due: tenants in turns, of each the oldest first. One may come twice.
 
+    Fewer than the limit: there are no more.
+
     deadline  seconds; TimeoutError when it takes longer
     """
     q = question
     since = q.since if q.since is not None else _EVER
-    about = buckets, q.slow, q.muted, since, q.resting, q.ahead, q.of_pair, q.limit
-    rows = await db.fetch(_PAIRS, *about, timeout=deadline)
-    return _due(rows)
+    about = buckets, q.slow, q.muted, since, q.resting, q.ahead, q.limit
+    rows = await db.fetch(_LOOK, *about, timeout=deadline)
+    return [Due(*row) for row in rows]
 
 
 async def whose(db: Db, eids: Sequence[tuple[Bucket, Eid]], question: Question) -> list[Due]:
     """Those of `eids` that belong to the lane, due or not."""
     columns = [bucket for bucket, _ in eids], [eid for _, eid in eids]
-    return _due(await db.fetch(_WHOSE, *columns, question.slow, question.muted))
+    return [Due(*row) for row in await db.fetch(_WHOSE, *columns, question.slow, question.muted)]
 
 
 async def depths(db: Db, buckets: Sequence[Bucket]) -> list[Depth]:
@@ -154,7 +119,3 @@ async def now(db: Db) -> datetime:
 async def key_name(db: Db, identity: IdentityId) -> str:
     """Which key of the worker's key store signs for it."""
     return str(await db.fetchval(_KEY_NAME, identity))
-
-
-def _due(rows: Sequence[Record]) -> list[Due]:
-    return [Due(Bucket(r["bucket"]), Eid(r["eid"]), r["tenant"], r["identity"], r["packages"]) for r in rows]
