@@ -13,7 +13,7 @@ import pytest
 
 from eim.asn1 import sgp32
 from eim.domain import opening
-from eim.domain.ids import Eid, bucket_of, derive_operation_id, format_eid, parse_iccid
+from eim.domain.ids import DEFAULT_TENANT, Bucket, Eid, bucket_of, derive_operation_id, format_eid, parse_iccid
 from eim.domain.operation import Kind, State
 from eim.domain.step import AddEim, DeleteEim, Disable, Enable, SetDefaultDpAddress, UpdateEim, compact
 from eim.errors import InvalidRequest, LeaseLost, Unconfirmed
@@ -24,8 +24,9 @@ from eim.services.operations import Accepted, Operations
 from eim.services.ordering import UNNAMED, Estate, Ordering, Target, Template
 from eim.services.orders import Orders, Progress, is_bulk
 from eim.services.spreading import Spreader
+from eim.store import orders, spreads
 from eim.store.connect import DbRole
-from eim.store.orders import Repeat
+from eim.store.orders import Placing, Repeat
 from tests.database import Database
 from tests.domain.steps import CONFIG
 from tests.operator_side import A, B, caller_of, eid_of, eid_text, give_profiles, onboard
@@ -185,6 +186,15 @@ def alike(rows: Sequence[dict[str, Any]], *, timed: bool) -> list[dict[str, Any]
     return [{name: value for name, value in row.items() if name not in left} for row in rows]
 
 
+async def rows_of_profiles_read(database: Database) -> int:
+    """By way of an index, on all connections of workers, so far."""
+    async with database.pool(DbRole.WORKER).acquire() as db:
+        await db.execute("SELECT pg_stat_force_next_flush()")
+    return int(
+        await database.owner().fetchval("SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'profiles'")
+    )
+
+
 async def until_some(side: Side, order: UUID) -> None:
     """Something of the order is placed."""
     async with asyncio.timeout(20):
@@ -200,8 +210,9 @@ async def motley_side(database: Database) -> Side:
     return Side(database)
 
 
-async def test_very_many_are_asked_the_same_as_one_by_one(motley_side: Side) -> None:
-    side, judged_alone = motley_side, 0
+async def ask_one_by_one_too(side: Side) -> int:
+    """Every order, for very many and one by one: it comes to the same. How many cards were refused in all."""
+    judged_alone = 0
     eids = sorted(map(eid_of, _NUMBERS))
     for name, asked in _ORDERS.items():
         order = (await side.place(asked)).order
@@ -232,7 +243,45 @@ async def test_very_many_are_asked_the_same_as_one_by_one(motley_side: Side) -> 
         for eid in eids:
             mine = [row["id"] for row in rows if row["eid"] == eid]
             assert mine == [derive_operation_id(order, part << 32, eid) for part in range(len(mine))], name
-    assert judged_alone > 300
+    return judged_alone
+
+
+async def test_very_many_are_asked_the_same_as_one_by_one(motley_side: Side) -> None:
+    assert await ask_one_by_one_too(motley_side) > 300
+
+
+async def test_cards_that_differ_only_in_what_they_hold_are_asked_the_same_as_one_by_one(motley_side: Side) -> None:
+    await motley_side.database.owner().execute(
+        "UPDATE euiccs SET identity = 1, speaks = '1.3', time_zone = 'Europe/Berlin', inventory_at = now()"
+    )
+    assert await ask_one_by_one_too(motley_side) > 300
+
+
+async def test_an_enabling_for_a_carrier_reads_no_profiles_but_its_own(database: Database) -> None:
+    await fleet(database, range(30))
+    for number in range(30):
+        await give_profiles(database, number)
+    side = Side(database)
+    before = await rows_of_profiles_read(database)
+    order = (await side.place(_ORDERS["enable of a carrier"])).order
+    await side.work()
+    assert await rows_of_profiles_read(database) <= before + 30  # of 60; none of pages that a vacuum found unchanged
+    assert len(await side.rows(order)) == 30
+
+
+async def test_a_chunk_takes_no_more_buckets_than_it_has_cards_for(database: Database) -> None:
+    some, order = [Bucket(number) for number in (3, 5, 9, 12)], uuid4()
+    async with database.owner().acquire() as db:
+        await orders.insert(db, DEFAULT_TENANT, Placing(order, Kind.CHECK, 0, "test", {}))
+        await spreads.insert(db, DEFAULT_TENANT, order, dict.fromkeys(some, 10))
+        assert await spreads.next_buckets(db, order, some, 256, 20) == [3, 5]
+        assert await spreads.next_buckets(db, order, some, 256, 21) == [3, 5, 9]
+        assert await spreads.next_buckets(db, order, some[1:], 256, 1) == [5]
+        assert await spreads.next_buckets(db, order, some, 1, 1000) == [3]
+        assert await spreads.next_buckets(db, order, some, 256, 1000) == some
+        await db.execute("UPDATE spreads SET looked_at = 10 WHERE bucket = 3")  # more cards came: it is not at its end
+        await db.execute("UPDATE spreads SET done_at = now() WHERE bucket = 5")
+        assert await spreads.next_buckets(db, order, some, 256, 10) == [3, 9]
 
 
 async def test_the_usual_cards_are_never_judged_one_by_one(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,30 +73,31 @@ class Spreader:
 
     async def _go_on(self, order: Order, buckets: Sequence[Bucket]) -> int:
         async with acquire(self._pool) as db:
-            jobs = () if order.stopped else await spreads.open_jobs(db, order.id, buckets, _MOST_BUCKETS)
-            over = order.stopped or (not jobs and not await spreads.is_open(db, order))
+            some = (
+                [] if order.stopped else await spreads.next_buckets(db, order.id, buckets, _MOST_BUCKETS, self._chunk)
+            )
+            over = order.stopped or (not some and not await spreads.is_open(db, order))
         if over:
             await self._finish(order)
-        if not jobs:
+        if not some:
             return 0
         going = _going(order)
         try:
-            return await self._place(going, _some(jobs, self._chunk), self._chunk)
+            return await self._place(going, some, self._chunk)
         except _Stopped:
             return 1
         except (LeaseLost, Unavailable):
             raise
         except _BAD as error:
             _log.error("worker.cannot_spread", order=str(order.id), why=type(error).__name__)
-            return await self._carefully(going, jobs[:1])
+            return await self._carefully(going, some[0])
 
-    async def _place(self, going: _Going, jobs: Sequence[Job], limit: int) -> int:
+    async def _place(self, going: _Going, buckets: Sequence[Bucket], limit: int) -> int:
         """The next cards of these buckets, in one transaction; how many, counting each bucket that was at its end."""
-        buckets = [job.bucket for job in jobs]
         async with transaction(self._pool) as db:
             await self._leasing.hold(db, buckets)
             await spreads.plan_once(db)
-            jobs = await spreads.open_jobs(db, going.order.id, buckets, len(buckets))
+            jobs = await spreads.open_jobs(db, going.order.id, buckets)
             common = await _with_zones(db, going, buckets)
             placed = await spreads.place(db, common, jobs, limit)
             went = [await _look_closer(db, going, *each) for each in zip(jobs, placed, strict=True)]
@@ -116,24 +117,24 @@ class Spreader:
         if not await spreads.goes_on(db, order.id):
             raise _Stopped
 
-    async def _carefully(self, going: _Going, jobs: Sequence[Job]) -> int:
+    async def _carefully(self, going: _Going, bucket: Bucket) -> int:
         """Something in the next cards can't be worked on: go on in small steps up to it, and pass it over."""
         for limit in _CAREFUL:
             try:
-                return await self._place(going, jobs, limit)
+                return await self._place(going, [bucket], limit)
             except _Stopped:
                 return 1
             except (LeaseLost, Unavailable):
                 raise
             except _BAD as error:
                 if limit == 1:
-                    await self._pass_over(going, jobs[0].bucket, type(error).__name__)
+                    await self._pass_over(going, bucket, type(error).__name__)
         return 1
 
     async def _pass_over(self, going: _Going, bucket: Bucket, why: str) -> None:
         async with transaction(self._pool) as db:
             await self._leasing.hold(db, [bucket])
-            jobs = await spreads.open_jobs(db, going.order.id, [bucket], 1)
+            jobs = await spreads.open_jobs(db, going.order.id, [bucket])
             only_locked = msgspec.structs.replace(going.common, packages=())
             for job, bad in zip(jobs, await spreads.place(db, only_locked, jobs, 1), strict=True):
                 problems = [(eid, Problem(0, _UNWORKABLE, why)) for eid in bad.rest]
@@ -181,16 +182,6 @@ def _going(order: Order) -> _Going:
 def _is_zoned(asked: Ordering) -> bool:
     """Whether a card's own clock says when it may go out."""
     return asked.opening is not None and not asked.opening.utc
-
-
-def _some(jobs: Sequence[Job], cards: int) -> Sequence[Job]:
-    """As many of the first as have about so many cards left."""
-    left = 0
-    for place, job in enumerate(jobs):
-        left += max(job.cards - job.looked_at, 0)
-        if left >= cards:
-            return jobs[: place + 1]
-    return jobs
 
 
 async def _with_zones(db: Db, going: _Going, buckets: Sequence[Bucket]) -> Common:

@@ -1,6 +1,6 @@
 """Orders for very many cards: table `spreads`, how far each is in each bucket, and the statements that place a chunk.
 
-A chunk is cards of some buckets, in the order of their EIDs. `place_bulk` (migrations/0075) locks those of a bucket,
+A chunk is cards of some buckets, in the order of their EIDs. `place_bulk` (migrations/0095) locks those of a bucket,
 judges them together by what was committed when it had the locks, and places what is asked of those that need no closer
 look. The others it names: the service judges them one by one.
 """
@@ -37,10 +37,20 @@ _UNFINISHED: Final = """
      WHERE asked IS NOT NULL AND spread_at IS NULL
      ORDER BY (asked ->> 'priority')::integer, created_at, id
 """
+# The first of them that have so many cards left.
+_NEXT: Final = """
+    SELECT n.bucket
+      FROM (SELECT o.bucket, sum(o.remaining) OVER (ORDER BY o.bucket) - o.remaining AS before
+              FROM (SELECT s.bucket, greatest(s.cards - s.looked_at, 0) AS remaining
+                      FROM spreads s
+                     WHERE s.order_id = $1 AND s.bucket = ANY ($2::smallint[]) AND s.done_at IS NULL
+                     ORDER BY s.bucket LIMIT $3) AS o) AS n
+     WHERE n.before < $4 ORDER BY n.bucket
+"""
 _OPEN: Final = """
     SELECT s.bucket, s.cards, s.reached, s.looked_at, s.placed, s.refused, s.problems, false AS done
       FROM spreads s WHERE s.order_id = $1 AND s.bucket = ANY ($2::smallint[]) AND s.done_at IS NULL
-     ORDER BY s.bucket LIMIT $3
+     ORDER BY s.bucket
 """
 _ANY_OPEN: Final = """
     SELECT EXISTS (SELECT 1 FROM spreads WHERE order_id = $1 AND tenant = $2 AND done_at IS NULL)
@@ -170,9 +180,14 @@ async def unfinished(db: Db) -> tuple[Order, ...]:
     )
 
 
-async def open_jobs(db: Db, order: UUID, buckets: Sequence[Bucket], limit: int) -> tuple[Job, ...]:
-    """Where there is something left to do, of these buckets. Read them again once their leases are held."""
-    return tuple(_job(row) for row in await db.fetch(_OPEN, order, buckets, limit))
+async def next_buckets(db: Db, order: UUID, buckets: Sequence[Bucket], most: int, cards: int) -> list[Bucket]:
+    """Of these the first with something left to do: at most `most`, and no more than have `cards` left together."""
+    return [Bucket(row["bucket"]) for row in await db.fetch(_NEXT, order, buckets, most, cards)]
+
+
+async def open_jobs(db: Db, order: UUID, buckets: Sequence[Bucket]) -> tuple[Job, ...]:
+    """How far it is where something is left to do, of these buckets. Hold their leases before."""
+    return tuple(_job(row) for row in await db.fetch(_OPEN, order, buckets))
 
 
 async def is_open(db: Db, order: Order) -> bool:
