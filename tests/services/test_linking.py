@@ -73,6 +73,48 @@ async def test_records_are_linked_once_in_order_and_signed(bench: Bench) -> None
     assert (await bench.look()).records == _RECORDS
 
 
+_STEPS: Final = """
+    SELECT sum(pg_stat_get_xact_numscans(indexrelid)) FROM pg_stat_user_indexes WHERE relname = 'audit_links'
+"""
+
+
+async def test_what_was_just_linked_is_not_looked_for_again(bench: Bench) -> None:
+    """The last seconds are read time and again; each record of them is a step in another index but for that."""
+    late = await bench.database.owner().fetch("SELECT id FROM audit")
+    every = [Bucket(bucket) for bucket in range(7)]
+    async with transaction(bench.database.pool(DbRole.WORKER)) as db:
+        before = await db.fetchval(_STEPS)
+        assert await links.unlinked(db, every, links._LONG_AGO, 10) == []
+        middle = await db.fetchval(_STEPS)
+        assert await links.unlinked(db, every, links._LONG_AGO, 10, [row["id"] for row in late]) == []
+        after = await db.fetchval(_STEPS)
+    assert (middle - before, after - middle) == (_RECORDS, 0)
+
+
+async def test_the_linker_remembers_what_it_linked_as_long_as_its_looks_go_back(bench: Bench) -> None:
+    known = set(bench.linker._linked)
+    await bench.write(3)
+    assert await bench.linker.round() == 3
+    new = set(bench.linker._linked) - known
+    assert len(new) == 3
+    bench.linker._linked = dict.fromkeys(bench.linker._linked, links._LONG_AGO)
+    assert await bench.linker.round() == 0
+    assert bench.linker._linked == {}
+    assert await bench.linker.round() == 0, "it finds their links without remembering them"
+    assert (await bench.look()).records == _RECORDS + 3
+
+
+async def test_a_record_that_shows_late_is_linked_behind_younger_ones(bench: Bench) -> None:
+    pool = bench.database.pool(DbRole.WORKER)
+    async with transaction(pool) as slow:
+        about = {"actor": "device", "action": "operation.done", "subject": "late"}
+        await audit.record(slow, Bucket(3), DEFAULT_TENANT, data={}, **about)
+        await bench.write(5)
+        assert [await bench.linker.round() for _ in range(3)] == [5, 0, 0]
+    assert await bench.linker.round() == 1
+    assert (await bench.look()).records == _RECORDS + 6
+
+
 async def test_another_worker_goes_on_where_the_last_one_died(bench: Bench) -> None:
     await bench.write(10)
     await bench.database.owner().execute("DELETE FROM workers")

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, Protocol
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -70,6 +71,7 @@ class Linker:
         self._unsigned: dict[Bucket, Head] = {}
         self._signed_at = 0.0
         self._since: datetime | None = None  # everything written before is linked
+        self._linked: dict[UUID, datetime] = {}  # what we linked of the last seconds, and when it was written
         self._looks: deque[_Look] = deque(maxlen=_MOST_BACK)
         self._rounds = 0
 
@@ -104,9 +106,10 @@ class Linker:
         buckets = list(self._leasing.buckets)
         await self._take_in(buckets)
         look_from = await self._look_from()
+        self._linked = {record: at for record, at in self._linked.items() if at >= look_from}
         async with acquire(self._pool) as db:
             began, running = await links.now(db), await events.running(db)
-            found = await links.unlinked(db, buckets, look_from, _BATCH)
+            found = await links.unlinked(db, buckets, look_from, _BATCH, list(self._linked))
         if found:
             await self._link(found)
         if len(found) < _BATCH:
@@ -152,6 +155,7 @@ class Linker:
             made = _chain(heads, now, records)
             await links.add(db, now, made)
         self._unsigned |= {link.bucket: Head(link.seq, link.hash) for link in made}
+        self._linked |= {record.id: record.at for record in records}
 
     def _is_time(self) -> bool:
         return len(self._unsigned) <= _FEW or time.monotonic() - self._signed_at >= _SIGN_MANY_EVERY

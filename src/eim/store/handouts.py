@@ -6,6 +6,7 @@ from typing import Final
 from eim.domain.ids import Bucket, Eid
 from eim.store import Db, Prepared
 from eim.store.connect import hold_nothing
+from eim.store.drawing import draw
 
 # Conditions and effects are those of mailbox._TAKE. On top of them, nothing may be there that makes `polls` do more
 # than take: a trace, a request that is due, an operation that waited for the card to call. The marks in the comparison
@@ -15,7 +16,7 @@ _TAKE: Final = """
         UPDATE mailbox m
            SET handed_at = coalesce(m.handed_at, now()), deliveries = m.deliveries + 1,
                highest_handed = greatest(m.highest_handed, coalesce(m.counter, 0))
-          FROM unnest($1::smallint[], $2::bytea[], $3::text[]) AS u (bucket, eid, digits)
+          FROM unnest($1::smallint[], $2::bytea[], $3::text[], $4::uuid[]) AS u (bucket, eid, digits, record)
           JOIN euiccs e ON e.bucket = u.bucket AND e.eid = u.eid,
                gates g
          WHERE m.bucket = u.bucket AND m.eid = u.eid AND m.sealed IS NOT NULL AND m.not_before <= now() AND NOT m.barred
@@ -37,14 +38,14 @@ _TAKE: Final = """
                                   'ein:' || left(u.digits, 16), 'ein:' || left(u.digits, 17),
                                   'ein:' || left(u.digits, 18), 'ein:' || left(u.digits, 19),
                                   'ein:' || left(u.digits, 20)] || coalesce(e.marks, '{}')))
-     RETURNING m.bucket, m.eid, m.tenant, m.operation, m.number, m.counter, m.sealed, m.deliveries
+     RETURNING m.bucket, m.eid, m.tenant, m.operation, m.number, m.counter, m.sealed, m.deliveries, u.record
     ), moved AS (
         UPDATE operations o SET state = 'out', handed_at = now()
           FROM taken t
          WHERE o.bucket = t.bucket AND o.id = t.operation AND o.state IN ('accepted', 'sealed')
     ), audited AS (
         INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
-        SELECT t.bucket, gen_random_uuid(), t.tenant, 'device', 'package.handed', t.operation::text,
+        SELECT t.bucket, t.record, t.tenant, 'device', 'package.handed', t.operation::text,
                jsonb_build_object('number', t.number, 'counter', t.counter)
           FROM taken t
          WHERE t.deliveries = 1
@@ -67,7 +68,8 @@ class Handouts:
         deadline  seconds; a stop that is committed must not wait behind a slow hand-out (design 3.2)
         """
         keys = sorted(waiting)
-        columns = ([bucket for bucket, _ in keys], [eid for _, eid in keys], [eid.hex() for _, eid in keys])
+        buckets = [bucket for bucket, _ in keys]
+        columns = (buckets, [eid for _, eid in keys], [eid.hex() for _, eid in keys], draw(buckets))
         rows = await self._take.fetch(*columns, timeout=deadline)
         return {row[0]: row[1] for row in rows}
 
