@@ -22,7 +22,7 @@ from eim.services import plain
 from eim.services.plain import Decided, Said
 from eim.services.results import Results, news_of_version
 from eim.store import Db, dependents, settled
-from eim.store.connect import Pool, acquire, transaction
+from eim.store.connect import Pool, acquire
 from eim.store.settled import Found
 
 _MOST: Final = 200  # results in one transaction
@@ -114,25 +114,27 @@ class Collecting:
 
     async def _take_in(self, brought: Sequence[_Brought]) -> list[bytes | None]:
         """The acknowledgements of those that were plain and are committed; None for the others."""
+        listed, done = [each.provided.notifications for each in brought], dict[int, bytes]()
         async with acquire(self._pool) as db:
             found = await settled.find(db, [each.said.name for each in brought])
-        decided = await _verified(_plain(brought, found))
-        while decided:
-            try:
-                done = await self._commit(decided, [each.provided.notifications for each in brought])
-            except _NotPlainError as error:
-                decided = {place: each for place, each in decided.items() if place not in error.places}
-            else:
-                return [done.get(n) for n in range(len(brought))]
-        return [None] * len(brought)
+            decided = await _verified(_plain(brought, found))
+            while decided:
+                try:
+                    done = await self._commit(db, decided, listed)
+                    break
+                except _NotPlainError as error:
+                    decided = {place: each for place, each in decided.items() if place not in error.places}
+        return [done.get(n) for n in range(len(brought))]
 
-    async def _commit(self, decided: Mapping[int, Decided], listed: Sequence[Sequence[bytes]]) -> dict[int, bytes]:
+    async def _commit(
+        self, db: Db, decided: Mapping[int, Decided], listed: Sequence[Sequence[bytes]]
+    ) -> dict[int, bytes]:
         """The answers to those that are taken in when this returns; the other cards are not as they were read.
 
         listed  the notifications beside each result, by place
         """
         places, done = list(decided), dict[int, bytes]()
-        async with transaction(self._pool) as db:
+        async with db.transaction():
             locked = [places[n] for n in await settled.lock(db, [each.claim for each in decided.values()])]
             if locked:
                 await _write(db, {place: decided[place] for place in locked})
@@ -190,9 +192,11 @@ async def _write(db: Db, decided: Mapping[int, Decided]) -> None:
     }
     if strange := [place for place, effect in effects.items() if effect is None]:
         raise _NotPlainError(strange)
-    for bucket, operation, state in await settled.write(db, [effect for effect in effects.values() if effect]):
+    written = await settled.write(db, [effect for effect in effects.values() if effect])
+    for bucket, operation, state in written.followed:
         await dependents.follow(db, bucket, operation, state, "device")
-    await settled.hint(db, [each.card for each in decided.values()])
+    if written.more or written.followed:
+        await settled.hint(db, [each.card for each in decided.values()])
 
 
 def _acknowledgement(decided: Decided, beside: Sequence[int]) -> bytes:

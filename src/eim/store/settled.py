@@ -36,8 +36,8 @@ _FIND: Final = """
       FROM unnest($1::smallint[], $2::bytea[], $3::bytea[], $4::integer[])
            WITH ORDINALITY AS u (bucket, eid, transaction, counter, n)
       JOIN packages p ON p.bucket = u.bucket AND p.transaction = u.transaction AND p.counter = u.counter
-      JOIN operations o ON o.bucket = u.bucket AND o.id = p.operation
-      JOIN euiccs e ON e.bucket = u.bucket AND e.eid = p.eid
+     CROSS JOIN LATERAL (SELECT * FROM operations WHERE bucket = p.bucket AND id = p.operation LIMIT 1) AS o
+     CROSS JOIN LATERAL (SELECT * FROM euiccs WHERE bucket = p.bucket AND eid = p.eid LIMIT 1) AS e
       JOIN identities i ON i.id = e.identity
      WHERE (u.eid IS NULL OR p.eid = u.eid) AND coalesce(p.state, '') = 'head' AND coalesce(o.state, '') = 'out'
        AND o.kind <> 'renewAssociation'
@@ -81,8 +81,9 @@ _DOUBTFUL: Final = """
              WHERE o.bucket = u.bucket AND o.eid = u.eid AND o.state = 'in_doubt' LIMIT 1)
 """
 _RESOLVE: Final = "SELECT resolve_heads($1, $2, $3)"
-# As `results` keeps one and `work` ends its operation. The answer: how many there were, and after which of them others
-# come; LIMIT keeps that look to one operation each.
+# As `results` keeps one and `work` ends its operation; of profiles, those of which only state or fallback attribute are
+# others. The answer: how many ended, after which of them others come, and whether any card has more to be done. LIMIT
+# keeps these looks to one row each: EXISTS would be answered by reading all that is accepted anywhere.
 _END: Final = """
     WITH ended AS (
         UPDATE operations o SET state = u.state, outcome = u.outcome, ended_at = now()
@@ -106,21 +107,23 @@ _END: Final = """
     ), audited AS (
         INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
         SELECT e.bucket, e.record, e.tenant, 'device', e.happened, upper(encode(e.eid, 'hex')), e.told FROM ended e
+    ), turned AS (
+        UPDATE profiles p SET state = u.state, fallback = u.fallback, changed_at = now()
+          FROM unnest($18::smallint[], $19::bytea[], $20::bytea[], $21::text[], $22::boolean[])
+               AS u (bucket, eid, iccid, state, fallback)
+         WHERE p.bucket = u.bucket AND p.eid = u.eid AND p.iccid = u.iccid
     )
     SELECT count(*) AS many,
            array_agg(e.id) FILTER (WHERE (SELECT true FROM operations o
-                                           WHERE o.bucket = e.bucket AND o.after = e.id LIMIT 1)) AS followed
+                                           WHERE o.bucket = e.bucket AND o.after = e.id LIMIT 1)) AS followed,
+           bool_or((SELECT true FROM operations o
+                     WHERE o.bucket = e.bucket AND o.eid = e.eid AND o.state = 'accepted' AND o.held IS NULL LIMIT 1)
+                   OR (SELECT true FROM requests r WHERE r.bucket = e.bucket AND r.eid = e.eid LIMIT 1)) AS more
       FROM ended e
 """
 _DRAWN: Final = 3  # ids for each: of the result, the event, the audit record
 _GONE: Final = """
     DELETE FROM profiles p USING unnest($1::smallint[], $2::bytea[], $3::bytea[]) AS u (bucket, eid, iccid)
-     WHERE p.bucket = u.bucket AND p.eid = u.eid AND p.iccid = u.iccid
-"""
-_TURNED: Final = """
-    UPDATE profiles p SET state = u.state, fallback = u.fallback, changed_at = now()
-      FROM unnest($1::smallint[], $2::bytea[], $3::bytea[], $4::text[], $5::boolean[])
-           AS u (bucket, eid, iccid, state, fallback)
      WHERE p.bucket = u.bucket AND p.eid = u.eid AND p.iccid = u.iccid
 """
 _CHANGED: Final = """
@@ -137,7 +140,6 @@ _CHANGED: Final = """
            profile_class = excluded.profile_class, fallback = excluded.fallback, ppr = excluded.ppr,
            fallback_allowed = excluded.fallback_allowed, changed_at = now()
 """
-# LIMIT keeps the looks to one card each: EXISTS would be answered by reading all that is accepted anywhere.
 _HINT: Final = """
     SELECT pg_notify('eim_work', u.bucket || ':' || encode(u.eid, 'hex'))
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
@@ -181,6 +183,13 @@ class Claim(msgspec.Struct, frozen=True):
     seq_number: int | None  # None: the card gave none, and its row stays as it is
     lists: bool  # it has just listed all its profiles
     settings: Mapping[str, object] | None  # these are so now; None: none is news
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What follows from what was written."""
+
+    followed: Sequence[tuple[Bucket, UUID, State]]  # the operations after which others come
+    more: bool  # there is something to be done for some of the cards
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -241,16 +250,18 @@ async def doubtful(db: Db, cards: Sequence[tuple[Bucket, Eid]]) -> set[Eid]:
     return {row["eid"] for row in rows}
 
 
-async def write(db: Db, settled: Sequence[Settled]) -> list[tuple[Bucket, UUID, State]]:
-    """Write all that these results change, under the locks of their cards; the operations after which others come.
+async def write(db: Db, settled: Sequence[Settled]) -> Written:
+    """Write all that these results change, under the locks of their cards.
 
     Raises Contended when one of them is not what it was when its card was read: then nothing of it may last.
     """
     buckets = [s.bucket for s in settled]
     await db.execute(_RESOLVE, buckets, [s.eid for s in settled], [s.number for s in settled])
-    followed = await _end(db, settled, buckets)
+    ended = await _end(db, settled, buckets)
     await _write_profiles(db, settled)
-    return [(s.bucket, s.operation, s.ending.state) for s in settled if s.operation in followed]
+    after = set(ended["followed"] or ())
+    followed = [(s.bucket, s.operation, s.ending.state) for s in settled if s.operation in after] if after else []
+    return Written(followed, ended["more"] is True)
 
 
 async def hint(db: Db, cards: Sequence[tuple[Bucket, Eid]]) -> None:
@@ -258,7 +269,7 @@ async def hint(db: Db, cards: Sequence[tuple[Bucket, Eid]]) -> None:
     await db.execute(_HINT, [bucket for bucket, _ in cards], [eid for _, eid in cards])
 
 
-async def _end(db: Db, settled: Sequence[Settled], buckets: Sequence[Bucket]) -> set[UUID]:
+async def _end(db: Db, settled: Sequence[Settled], buckets: Sequence[Bucket]) -> Record:
     rows = [s.stored for s in settled]
     columns = (
         [s.operation for s in settled],
@@ -275,6 +286,7 @@ async def _end(db: Db, settled: Sequence[Settled], buckets: Sequence[Bucket]) ->
         [r.form for r in rows],
         [r.coding for r in rows],
         *(draw(buckets) for _ in range(_DRAWN)),
+        *_turned(settled),
     )
     try:
         ended = await db.fetchrow(_END, buckets, *columns)
@@ -282,16 +294,18 @@ async def _end(db: Db, settled: Sequence[Settled], buckets: Sequence[Bucket]) ->
         raise Contended("a result is here already") from error
     if ended is None or ended["many"] != len(settled):
         raise Contended("an operation is not out any more")
-    return set(ended["followed"] or ())
+    return ended
+
+
+def _turned(settled: Sequence[Settled]) -> Sequence[Sequence[object]]:
+    turned = [(s.bucket, s.eid, p.iccid, p.state.value, p.fallback) for s in settled for p in s.turned]
+    return list(zip(*turned, strict=True)) or [()] * 5
 
 
 async def _write_profiles(db: Db, settled: Sequence[Settled]) -> None:
     gone = [(s.bucket, s.eid, iccid) for s in settled for iccid in s.gone]
     if gone:
         await db.execute(_GONE, *(list(column) for column in zip(*gone, strict=True)))
-    turned = [(s.bucket, s.eid, p.iccid, p.state.value, p.fallback) for s in settled for p in s.turned]
-    if turned:
-        await db.execute(_TURNED, *(list(column) for column in zip(*turned, strict=True)))
     rows = [(s.bucket, s.eid, s.tenant, *_columns(profile)) for s in settled for profile in s.changed]
     if rows:
         await db.execute(_CHANGED, *(list(column) for column in zip(*rows, strict=True)))
