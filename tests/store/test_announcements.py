@@ -26,6 +26,7 @@ EXPECTED: Final = {
     ("estate.py", "INSERT INTO operations"): HINT,
     ("estate.py", "INSERT INTO packages"): HINT,
     ("0075_expand_bulk_placing.sql", "INSERT INTO operations"): HINT,
+    ("0095_expand_bulk_judging.sql", "INSERT INTO operations"): HINT,
     ("seeds.py", "INSERT INTO operations"): ASKER,
     ("seeds.py", "INSERT INTO packages"): ASKER,
     ("requests.py", "INSERT INTO requests"): ASKER,

@@ -83,3 +83,14 @@ async def test_the_records_to_be_linked_are_found_by_their_time(database: Databa
     nodes = await _planned(database, DbRole.WORKER, links._UNLINKED)
     (scan,) = [node for node in nodes if node.get("Index Name") in ("audit_pkey", "audit_of_subject", "audit_listed")]
     assert (scan["Index Name"], "at >=" in scan["Index Cond"]) == ("audit_listed", True)
+
+
+async def test_a_result_finds_its_operation_and_its_card_by_their_whole_keys(database: Database) -> None:
+    async with transaction(database.owner()) as db:
+        await db.execute(_OUT, 400)  # fewer than there are buckets: the bucket alone looks as good as a key
+        await db.execute("ANALYZE")
+    role, sql = _STATEMENTS["what results answer"]
+    nodes = [node for node in await _planned(database, role, sql) if "Index Name" in node]
+    conditions = {node["Relation Name"]: node.get("Index Cond", "") for node in nodes}
+    assert "eid =" in conditions["euiccs"], nodes
+    assert "(id =" in conditions["operations"], nodes
