@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -287,12 +286,8 @@ def _checked(asked: Ordering) -> Ordering:
 
 async def _lock(db: Db, tenant: TenantId, eids: Sequence[Eid]) -> Mapping[Eid, Locked]:
     """Lock their rows in bucket order; who is not the tenant's is missing."""
-    ordered = sorted({(bucket_of(eid), eid) for eid in eids})
-    locked: dict[Eid, Locked] = {}
-    for bucket, group in groupby(ordered, key=lambda at: at[0]):
-        found = await euiccs.lock(db, tenant, bucket, [eid for _, eid in group])
-        locked.update((at.eid, at) for at in found)
-    return locked
+    found = await euiccs.lock_many(db, tenant, ((bucket_of(eid), eid) for eid in eids))
+    return {at.eid: at for at in found}
 
 
 async def _lines(db: Db, tenant: TenantId, control: UUID, decided: Sequence[Decided]) -> list[Line]:

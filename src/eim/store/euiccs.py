@@ -1,7 +1,7 @@
 """The eUICCs and what we know of each: table `euiccs`, read and inserted for the operator."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -67,6 +67,11 @@ _LOCK: Final = """
     SELECT e.bucket, e.eid, e.identity, e.inventory_at, e.time_zone, e.speaks, e.eims, i.eim_id
       FROM euiccs e JOIN identities i ON i.id = e.identity
      WHERE e.bucket = $1 AND e.eid = ANY ($2::bytea[]) AND e.tenant = $3 ORDER BY e.eid FOR UPDATE OF e
+"""
+_LOCK_MANY: Final = """
+    SELECT c.in_bucket AS bucket, c.its_eid AS eid, c.its_identity AS identity, c.its_inventory_at AS inventory_at,
+           c.its_time_zone AS time_zone, c.its_speaks AS speaks, c.its_eim_id AS eim_id, c.its_eims AS eims
+      FROM lock_cards($1::smallint[], $2::bytea[], $3) AS c
 """
 _FIND: Final = """
     SELECT e.bucket, e.eid, e.identity, e.inventory_at, e.time_zone, e.speaks, e.eims, i.eim_id
@@ -302,6 +307,16 @@ async def lock(db: Db, tenant: TenantId, bucket: Bucket, eids: Sequence[Eid]) ->
     """Lock the rows of these eUICCs of one bucket; who is not the tenant's is not among them."""
     rows = await db.fetch(_LOCK, bucket, eids, tenant)
     return [msgspec.convert(dict(row), Locked) for row in rows]
+
+
+async def lock_many(db: Db, tenant: TenantId, at: Iterable[tuple[Bucket, Eid]]) -> list[Locked]:
+    """Lock the rows of these eUICCs of any buckets, in the order of (bucket, EID)."""
+    ordered, found = sorted(set(at)), list[Locked]()
+    for start in range(0, len(ordered), _CHUNK):
+        some = ordered[start : start + _CHUNK]
+        rows = await db.fetch(_LOCK_MANY, [bucket for bucket, _ in some], [eid for _, eid in some], tenant)
+        found += [msgspec.convert(dict(row), Locked) for row in rows]
+    return found
 
 
 async def find(db: Db, tenant: TenantId, at: Sequence[tuple[Bucket, Eid]]) -> list[Locked]:
