@@ -277,6 +277,7 @@ async def test_a_chunk_takes_no_more_buckets_than_it_has_cards_for(database: Dat
         assert await spreads.next_buckets(db, order, some, 256, 20) == [3, 5]
         assert await spreads.next_buckets(db, order, some, 256, 21) == [3, 5, 9]
         assert await spreads.next_buckets(db, order, some[1:], 256, 1) == [5]
+        assert await spreads.next_buckets(db, order, None, 256, 21) == [3, 5, 9]
         assert await spreads.next_buckets(db, order, some, 1, 1000) == [3]
         assert await spreads.next_buckets(db, order, some, 256, 1000) == some
         await db.execute("UPDATE spreads SET looked_at = 10 WHERE bucket = 3")  # more cards came: it is not at its end

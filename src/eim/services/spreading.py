@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from eim.domain.event import Happening
-from eim.domain.ids import Bucket, Eid, derive_operation_id, format_eid, operation_seed, parse_iccid
+from eim.domain.ids import BUCKETS, Bucket, Eid, derive_operation_id, format_eid, operation_seed, parse_iccid
 from eim.domain.opening import zone_named
 from eim.domain.step import compact
 from eim.domain.waiting import held_at_first
@@ -30,7 +30,7 @@ from eim.store.connect import Pool, acquire, transaction
 from eim.store.operations import Line
 from eim.store.spreads import Common, Job, Order, Placed, Refusal, Zone
 
-CHUNK: Final = 5000  # cards a transaction, about: results of a locked card wait for its end
+CHUNK: Final = 10_000  # cards a transaction, about: results of a locked card wait for its end, 0.1 s at most as a rule
 _MOST_BUCKETS: Final = 256  # a transaction
 _CAREFUL: Final = (100, 10, 1)  # cards a transaction, after one that failed
 _NAMED: Final = 3  # refused cards of a bucket that are named
@@ -73,9 +73,8 @@ class Spreader:
 
     async def _go_on(self, order: Order, buckets: Sequence[Bucket]) -> int:
         async with acquire(self._pool) as db:
-            some = (
-                [] if order.stopped else await spreads.next_buckets(db, order.id, buckets, _MOST_BUCKETS, self._chunk)
-            )
+            ours = buckets if len(buckets) < BUCKETS else None  # to name a thousand costs more than the look
+            some = [] if order.stopped else await spreads.next_buckets(db, order.id, ours, _MOST_BUCKETS, self._chunk)
             over = order.stopped or (not some and not await spreads.is_open(db, order))
         if over:
             await self._finish(order)

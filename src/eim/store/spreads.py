@@ -43,7 +43,8 @@ _NEXT: Final = """
       FROM (SELECT o.bucket, sum(o.remaining) OVER (ORDER BY o.bucket) - o.remaining AS before
               FROM (SELECT s.bucket, greatest(s.cards - s.looked_at, 0) AS remaining
                       FROM spreads s
-                     WHERE s.order_id = $1 AND s.bucket = ANY ($2::smallint[]) AND s.done_at IS NULL
+                     WHERE s.order_id = $1 AND s.done_at IS NULL
+                       AND ($2::smallint[] IS NULL OR s.bucket = ANY ($2))
                      ORDER BY s.bucket LIMIT $3) AS o) AS n
      WHERE n.before < $4 ORDER BY n.bucket
 """
@@ -180,8 +181,8 @@ async def unfinished(db: Db) -> tuple[Order, ...]:
     )
 
 
-async def next_buckets(db: Db, order: UUID, buckets: Sequence[Bucket], most: int, cards: int) -> list[Bucket]:
-    """Of these the first with something left to do: at most `most`, and no more than have `cards` left together."""
+async def next_buckets(db: Db, order: UUID, buckets: Sequence[Bucket] | None, most: int, cards: int) -> list[Bucket]:
+    """The first of these (None: of all) with something left to do: at most `most`, no more than have `cards` left."""
     return [Bucket(row["bucket"]) for row in await db.fetch(_NEXT, order, buckets, most, cards)]
 
 
