@@ -13,7 +13,8 @@ from tests.database import Database
 
 _CARDS: Final = """
     INSERT INTO euiccs (bucket, eid, tenant, identity, counter)
-    SELECT ($1 + n) % 64, decode(lpad(to_hex($1 + n), 32, '0'), 'hex'), 1, 1, 0 FROM generate_series(1, $2::integer) AS n
+    SELECT ($1 + n) % 64, decode(lpad(to_hex($1 + n), 32, '0'), 'hex'), 1, 1, 0
+      FROM generate_series(1, $2::integer) AS n
 """
 _READ: Final = """
     SELECT coalesce(sum(pg_stat_get_xact_tuples_returned(indexrelid)), 0) FROM pg_stat_user_indexes
@@ -60,7 +61,7 @@ async def test_two_that_lock_the_same_cards_never_wait_for_each_other(database: 
             return len(await euiccs.lock_many(db, DEFAULT_TENANT, meant))
 
     for _ in range(10):
-        assert await asyncio.gather(one(cards), one(cards[::-1]), one(cards[100:])) == [500, 500, 400]
+        assert list(await asyncio.gather(one(cards), one(cards[::-1]), one(cards[100:]))) == [500, 500, 400]
 
 
 async def test_each_card_is_read_by_its_key_also_by_a_plan_of_the_time_when_there_were_few(database: Database) -> None:
