@@ -132,7 +132,7 @@ async def main(wanted: Size) -> None:
             runs: dict[int, list[Run]] = {count: [] for count in _CREWS}
             for number in range(wanted.rounds):
                 for count in _CREWS:
-                    orders = (number * len(_CREWS) + count, wanted.operations)
+                    orders = (number * 2 * max(_CREWS) + count, wanted.operations)  # numbers that no run before had
                     runs[count].append(await _run(made, data, count, orders))
             _report(runs, wanted.operations)
 
