@@ -233,12 +233,13 @@ async def _kill_role(running: Running, role: Role) -> None:
 async def _kill_database(embedded: Embedded) -> None:
     """The postmaster and all its children, as when the machine's memory runs out."""
     assert embedded._home is not None
+    killed = embedded._process
     for pid in living_in(embedded._home.data):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    while embedded.alive:  # noqa: ASYNC110 - its supervisor buries it
+    while embedded.alive and embedded._process is killed:  # noqa: ASYNC110 - its supervisor buries it, and starts another
         await asyncio.sleep(0.01)
 
 
