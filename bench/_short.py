@@ -20,13 +20,13 @@ SHORT: Final = (
     Step("mixed", ("--rounds", "3", "--operations", "5", "--euiccs", "20000"), 80),
     Step("poll_door", ("--rounds", "3", "--euiccs", "200000"), 90),
     Step("result", ("--rounds", "3", "--operations", "50", "--euiccs", "200"), 50),
-    Step("bulk_order", ("--rounds", "2"), 50),
+    Step("bulk_order", ("--rounds", "1", "--euiccs", "1000000"), 90),
     Step("tls_handshake", ("--rounds", "3"), 50),
-    Step("full_cycle", ("--rounds", "2", "--euiccs", "5000"), 60),
+    Step("full_cycle", ("--rounds", "2", "--euiccs", "5000"), 80),
     Step("seal", ("--rounds", "3"), 30),
 )
 _LARGER: Final[Mapping[str, Sequence[str]]] = {
-    "bulk_order": ("--rounds", "2", "--euiccs", "1000000"),
+    "bulk_order": ("--rounds", "3", "--euiccs", "1000000"),
     "full_cycle": ("--rounds", "1"),
 }
 LONG: Final = tuple(Step(step.name, _LARGER.get(step.name, ()), step.seconds * 4) for step in SHORT)
