@@ -258,6 +258,19 @@ async def test_the_log_says_how_many_were_answered_from_memory(
     assert any(line["live"] and 0 < line["remembered"] <= line["polls"] for line in told)
 
 
+async def test_the_log_says_so_where_few_poll_too(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eim.services.lookout._TELL_EVERY", 0.3)
+    with capture_logs() as logs:
+        async with scene(database, above=100_000) as here:
+            async with asyncio.timeout(10):
+                while not any(line["event"] == "lookout.share" for line in logs):
+                    assert not await here.finds(here.rig.cards[0])
+                    await asyncio.sleep(0.02)
+    (told, *_) = (line for line in logs if line["event"] == "lookout.share")
+    assert told["polls"] > 0
+    assert (told["remembered"], told["live"]) == (0, False)
+
+
 # --- Rule (a): only while a beat was heard that is younger than a second ---------------------------------------------
 
 

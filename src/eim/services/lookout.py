@@ -85,8 +85,9 @@ class Lookout:
         self._heard_at = time.monotonic()
         while not gone.is_set():
             polls = self._polls()
-            if polls - before >= self._busy:
+            if polls != before:
                 self._tell(polls)
+            if polls - before >= self._busy:
                 async with acquire(self._pool) as db:
                     await announcements.send_beat(db, self._beats, repr(time.monotonic()))
                 if time.monotonic() - self._heard_at > _DEAF:
