@@ -18,6 +18,8 @@ from tests.database import Database
 
 _TERM: Final = timedelta(seconds=1)
 _FORGET: Final = "DELETE FROM workers WHERE id = $1"
+_LOCK: Final = "SELECT 1 FROM workers WHERE id = $1 FOR UPDATE"
+_THERE: Final = "SELECT EXISTS (SELECT 1 FROM workers WHERE id = $1)"
 _FREE: Final = "UPDATE leases SET expires_at = '-infinity' WHERE holder = $1"
 _STEPPED: Final = (
     "UPDATE workers SET expires_at = expires_at - $1::interval",
@@ -118,6 +120,20 @@ async def test_a_worker_that_was_stopped_past_its_term_writes_nothing_any_more(d
     assert len(slow.buckets) == 0, "it comes back to nothing, and gets its share when the other gives up"
     await _settle([slow, quick])
     assert _held([slow, quick]) == [512, 512]
+
+
+async def test_one_that_froze_in_the_middle_of_its_refresh_holds_up_nobody(database: Database) -> None:
+    frozen, other = _worker(database, _TERM), _worker(database, _TERM)
+    await _settle([frozen, other])
+    async with database.owner().acquire() as held, held.transaction():
+        await held.execute(_LOCK, frozen.holder)
+        async with asyncio.timeout(8):  # a statement that waits is given up after ten seconds
+            while len(other.buckets) < BUCKETS:
+                await asyncio.sleep(0.1)
+                await other.refresh()
+        assert await database.owner().fetchval(_THERE, frozen.holder)
+    await other.refresh()
+    assert not await database.owner().fetchval(_THERE, frozen.holder)
 
 
 @pytest.mark.parametrize("moves", [60, pytest.param(1500, marks=pytest.mark.slow)])

@@ -28,10 +28,12 @@ _BEAT: Final = """
 _CREW: Final = "SELECT id, extract(epoch FROM expires_at - now())::float8 AS left FROM workers"
 # The clock was set back: what was to end soon would last for hours.
 _SHORTEN: Final = "UPDATE workers SET expires_at = now() + $1::interval WHERE expires_at > now() + $1::interval"
+# One that froze in the middle of its refresh has its row locked: the others go on, and strike it out later.
 _FORGET: Final = """
-    DELETE FROM workers w
-     WHERE w.id = ANY ($1::uuid[]) AND w.expires_at <= now()
-       AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.holder = w.id)
+    DELETE FROM workers
+     WHERE id IN (SELECT w.id FROM workers w
+                   WHERE w.id = ANY ($1::uuid[]) AND w.expires_at <= now()
+                     AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.holder = w.id) FOR UPDATE OF w SKIP LOCKED)
 """
 _LEAVE: Final = "DELETE FROM workers WHERE id = $1"
 _LEAVE_ALL: Final = "DELETE FROM workers"
