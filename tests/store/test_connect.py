@@ -3,9 +3,11 @@ import pytest
 
 from eim.domain.ids import DEFAULT_TENANT
 from eim.errors import BadConfiguration, DatabaseUnavailable
-from eim.store import glances, handouts
+from eim.store import glances, handouts, leases
 from eim.store.connect import DbRole, acquire, group_role, open_pool, transaction
 from tests.database import Database
+
+_LOCKED_S = "SELECT setting::int / 1000.0 FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
 
 
 @pytest.mark.parametrize("role", [DbRole.DEVICE, DbRole.OPERATOR, DbRole.WORKER])
@@ -15,6 +17,11 @@ async def test_a_connection_acts_as_its_role_whoever_logs_in(database: Database,
         async with acquire(pool) as db:
             assert await db.fetchval("SELECT current_user") == group_role(role)
         await pool.close()
+
+
+async def test_a_worker_that_freezes_locks_nothing_for_longer_than_its_lease(database: Database) -> None:
+    async with acquire(database.pool(DbRole.WORKER)) as db:
+        assert await db.fetchval(_LOCKED_S) == leases.TERM.total_seconds()
 
 
 async def test_a_login_that_is_no_member_of_the_role_is_refused(database: Database) -> None:

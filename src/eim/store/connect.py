@@ -21,6 +21,8 @@ _IDLE_S: Final = 300.0
 _KEEPALIVE: Final = {"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 # A process that froze in the middle of a transaction holds locks that nobody could ever get otherwise.
 _FROZEN: Final = {"idle_in_transaction_session_timeout": "30s"}
+# A worker that froze is taken for dead when its lease is over; the others can't have its buckets while it locks them.
+_FROZEN_AT_WORK: Final = {"idle_in_transaction_session_timeout": "10s"}
 # The statements of workers and device processes are kept planned for days. One that was planned while a table was
 # nearly empty would go on reading all of it, row for row of another, until statistics are made the next time: in the
 # first campaign of an installation that costs several times the sealing itself, and the taking in of its results.
@@ -101,7 +103,7 @@ def session_settings(role: DbRole, schema: str | None) -> dict[str, str]:
     if role is not DbRole.OWNER:
         settings |= {"role": group_role(role), **_FROZEN}
     if role is DbRole.WORKER:
-        settings |= _BY_INDEX
+        settings |= {**_BY_INDEX, **_FROZEN_AT_WORK}
     if role is DbRole.DEVICE:
         settings |= _ONCE_FOR_ALL
     return settings | _KEEPALIVE
