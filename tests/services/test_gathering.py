@@ -14,9 +14,10 @@ from eim.errors import EimError
 from eim.protocol.esipa import NO_PACKAGE, bare_poll
 from eim.services.gathering import Gathering
 from eim.services.polls import Polls, Seen
+from eim.services.waiting import Waiters
 from eim.sim.euicc import VirtualEuicc
 from eim.store import handouts, mailbox
-from eim.store.connect import DbRole
+from eim.store.connect import DbRole, Pool
 from tests.database import Database
 from tests.services import rig as rigs
 from tests.services.rig import Rig
@@ -85,9 +86,21 @@ class Caller:
 
 
 @asynccontextmanager
-async def gathering(rig: Rig) -> AsyncIterator[tuple[Gathering, Polls]]:
+async def waiting_for(pool: Pool, patience: float) -> AsyncIterator[Waiters]:
+    """Waiters that wait for so many seconds."""
+    waiters = Waiters(pool, patience)
+    running = asyncio.create_task(waiters.run())
+    try:
+        yield waiters
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def gathering(rig: Rig, waiters: Waiters | None = None) -> AsyncIterator[tuple[Gathering, Polls]]:
     pool = rig.database.pool(DbRole.DEVICE)
-    polls = Polls(pool, rig.waiters, Seen(pool), rigs.now, NO_PACKAGE)
+    polls = Polls(pool, waiters or rig.waiters, Seen(pool), rigs.now, NO_PACKAGE)
     gathered = Gathering(pool, polls, 2)
     running = asyncio.create_task(gathered.run())
     try:
@@ -134,6 +147,39 @@ async def test_at_once_or_alone_polls_hear_the_same_and_leave_the_same_rows(rig:
             heard = [len(answer) for answer in await polled(gathered, polls, together)]
             assert heard == expected, times
     assert [await left(rig, card) for card in together] == [await left(rig, card) for card in alone]
+
+
+async def test_those_who_waited_for_a_seal_are_handed_it_in_one_transaction(rig: Rig) -> None:
+    pool = rig.database.pool(DbRole.DEVICE)
+    for card in rig.cards:
+        await rig.order(card, Kind.LIST_PROFILES)
+    async with waiting_for(pool, 5.0) as waiters, gathering(rig, waiters) as (gathered, polls):
+        asked = asyncio.create_task(polled(gathered, polls, rig.cards))
+        await asyncio.sleep(0.2)  # all of them wait now
+        assert not asked.done()
+        await rig.work()
+        assert all(answer != NO_PACKAGE for answer in await asked)
+    transactions = await rig.database.owner().fetch(
+        "SELECT xmin::text, count(*) AS many FROM mailbox WHERE deliveries = 1 GROUP BY 1"
+    )
+    assert sum(row["many"] for row in transactions) == CARDS
+    assert len(transactions) <= CARDS // 2
+
+
+async def test_who_waited_and_is_not_simple_is_handed_its_package_alone(rig: Rig) -> None:
+    """Its exchange is to be kept for an operator, which only who is answered by itself has."""
+    card, pool = rig.cards[0], rig.database.pool(DbRole.DEVICE)
+    await rig.database.owner().execute("UPDATE euiccs SET traced_until = now() + interval '1 hour', trace_left = 9")
+    await rig.order(card, Kind.LIST_PROFILES)
+    async with waiting_for(pool, 5.0) as waiters, gathering(rig, waiters) as (gathered, polls):
+        asked = asyncio.create_task(polled(gathered, polls, [card]))
+        await asyncio.sleep(0.2)
+        await rig.work()
+        (answer,) = await asked
+    assert answer != NO_PACKAGE
+    (head,) = (await left(rig, card))["mailbox"]
+    assert head["deliveries"] == 1
+    assert await rig.database.owner().fetchval("SELECT count(*) FROM traces") == 2  # what it said and was told
 
 
 async def test_the_same_card_twice_at_once_is_handed_the_same_octets_twice(rig: Rig) -> None:

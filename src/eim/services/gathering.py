@@ -19,7 +19,6 @@ from eim._fast.known import Known
 from eim.domain.ids import Bucket, Eid, bucket_of
 from eim.errors import EimError
 from eim.protocol.esipa import Poll
-from eim.services.handouts import HandingOut
 from eim.services.polls import Polls
 from eim.store import glances
 from eim.store.connect import Pool, acquire
@@ -89,7 +88,7 @@ class Gathering:
         self._polls = polls
         self._lanes = lanes
         self.stale_after = polls.stale_after
-        self._handing_out = HandingOut(pool)
+        self._handing_out = polls.handing_out
         self.known = Known(_SETS, secrets.randbits(64), remember)
         self.questioned = 0  # polls that were not answered from memory
         self._known: list[tuple[Bucket, Eid, Caller]] = []

@@ -30,6 +30,17 @@ class Caller(Protocol):
         ...
 
 
+class _Awaits:
+    """A caller that a task waits in."""
+
+    def __init__(self, told: "asyncio.Future[bytes | None]") -> None:
+        self._told = told
+
+    def hear(self, found: bytes | EimError | None) -> None:
+        if not self._told.done():
+            self._told.set_result(found if isinstance(found, bytes) else None)
+
+
 class _Waits(NamedTuple):
     caller: Caller
     missed: Callable[[], None] | None
@@ -51,6 +62,15 @@ class HandingOut:
         self._waiting: _Batch = {}
         self._again: list[tuple[tuple[Bucket, Eid], _Waits]] = []  # the same eUICC twice: each is a delivery of its own
         self._somebody = asyncio.Event()
+        self._runs = False
+
+    async def take(self, bucket: Bucket, eid: Eid) -> bytes | None:
+        """The answer to `eid`, handed out with what waits for others; None: it has to be answered by itself."""
+        if not self._runs:
+            return None
+        told: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self.ask(bucket, eid, _Awaits(told))
+        return await told
 
     def ask(self, bucket: Bucket, eid: Eid, caller: Caller, missed: Callable[[], None] | None = None) -> None:
         """Have `caller` told once, from the event loop, after the commit.
@@ -68,6 +88,14 @@ class HandingOut:
 
     async def run(self) -> None:
         """Hand out until cancelled."""
+        self._runs = True
+        try:
+            await self._run()
+        finally:
+            self._runs = False
+            _leave_alone(self._take())
+
+    async def _run(self) -> None:
         batch: _Batch = {}
         while True:
             try:

@@ -16,6 +16,7 @@ from eim.protocol.esipa import NO_PACKAGE, Poll, package_answer, poll_error
 from eim.services import barring, reports
 from eim.services.again import again
 from eim.services.guessing import Guesses
+from eim.services.handouts import HandingOut
 from eim.services.ports import Clock
 from eim.services.sources import Sign, Sources
 from eim.services.strangers import Strangers
@@ -46,6 +47,7 @@ class Polls:
         self._seen = seen
         self._tracer = Tracer(pool)
         self._clock = clock
+        self.handing_out = HandingOut(pool)
         self._asides: set[asyncio.Task[None]] = set()
         self._unknown = unknown  # the answer for an EID that nobody onboarded
         self.stale_after = seen.stale_after
@@ -115,9 +117,9 @@ class Polls:
             await self._release(bucket, eid, look)
         if asked or free or look.asked or (look.due and not look.ready):
             await self._waiters.wait(bucket, eid)
-        elif not look.ready:
-            return NO_PACKAGE
-        return await self._take(bucket, eid)
+            together = await self.handing_out.take(bucket, eid)  # what is sealed at once goes out at once
+            return await self._take(bucket, eid) if together is None else together
+        return await self._take(bucket, eid) if look.ready else NO_PACKAGE
 
     async def _release(self, bucket: Bucket, eid: Eid, look: Look) -> None:
         """What waited for the card to call is due now; and a head that may not go out makes way for what may."""

@@ -8,8 +8,8 @@ number and octets, and so is the time for each part.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
-from email.utils import formatdate
+from collections.abc import Coroutine
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -18,6 +18,7 @@ import structlog
 from starlette.types import ASGIApp
 
 from eim._fast.esipa import meet_posted_poll
+from eim._fast.http import read_post
 from eim.domain.ids import Eid
 from eim.errors import EimError, Malformed
 from eim.protocol.esipa import NO_PACKAGE, Poll, Provided, Received, bare_poll
@@ -30,13 +31,13 @@ from eim.web.admission import Admission
 from eim.web.bridge import Asked, run_app
 from eim.web.esipa import MEDIA_TYPE, PATH, Answer, plain
 from eim.web.reading import Head, Reader, Request
+from eim.web.replies import Replies, admin_protocol, headers_of
 from eim.web.wheel import Wheel
 
 _MOST_WAITING: Final = 16  # requests of one connection behind the one under way; beyond that, its octets wait unread
 _PATH: Final = PATH.encode()
 _MEDIA_TYPE: Final = MEDIA_TYPE.encode()
 _DRAIN: Final = 5.0  # seconds for requests under way when the process ends
-_MOST_PROTOCOLS: Final = 64  # values of X-Admin-Protocol for which an answer is kept ready
 _CLOSE: Final = b"Connection: close\r\n"
 
 _log = structlog.get_logger()
@@ -66,13 +67,11 @@ class Door:
         self.body_limit, self.keep_alive = rules.body_limit, rules.keep_alive
         self.known, self.fresh = gathering.known, gathering.stale_after
         self.wheel = Wheel()
+        self.replies = Replies()
         self.admission = Admission(rules.under_way)
         self.connections: set[Connection] = set()
         self.draining = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._second = 0
-        self._date = b""
-        self._nothing: dict[bytes, bytes] = {}  # the whole answer that says so, by X-Admin-Protocol, for this second
 
     def connect(self) -> "Connection":
         """The protocol of a new connection."""
@@ -83,30 +82,6 @@ class Door:
         task = asyncio.get_running_loop().create_task(deed)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def write(self, status: int, headers: Iterable[tuple[bytes, bytes]], end: bytes) -> bytes:
-        """An answer's octets up to its body, as Hypercorn would write them; `end` follows the Date."""
-        self._look_at_the_clock()
-        lines = [b"HTTP/1.1 %d \r\n" % status]
-        lines += [b"%b: %b\r\n" % each for each in headers]
-        return b"%bdate: %b\r\n%b\r\n" % (b"".join(lines), self._date, end)
-
-    def say_nothing(self, admin: bytes) -> bytes:
-        """The whole answer to a poll that finds nothing, on a connection that is kept."""
-        self._look_at_the_clock()
-        octets = self._nothing.get(admin)
-        if octets is None:
-            headers = _headers(Answer(200, {"X-Admin-Protocol": _admin(admin)}, NO_PACKAGE, MEDIA_TYPE))
-            octets = self.write(200, headers, b"") + NO_PACKAGE
-            if len(self._nothing) < _MOST_PROTOCOLS:
-                self._nothing[admin] = octets
-        return octets
-
-    def _look_at_the_clock(self) -> None:
-        second = int(time.time())
-        if second != self._second:
-            self._second, self._date = second, formatdate(second, usegmt=True).encode()
-            self._nothing.clear()
 
     async def drain(self) -> None:
         """Finish what is under way; connections that wait for their next request end now."""
@@ -172,6 +147,12 @@ class Connection(asyncio.Protocol):
             if usual is not None:
                 self._bare_poll(*usual, now)
                 return
+            posted = read_post(data, door.body_limit)
+            if posted is not None:
+                body, admin = posted
+                self._begin()
+                self._esipa(Request(_bare_head(admin), body))
+                return
         self._reader.feed(data)
         if self._reader.reading and not was_reading:
             self.deadline = time.monotonic() + self._door.rules.request
@@ -203,7 +184,7 @@ class Connection(asyncio.Protocol):
             return
         if self._reader.reading and not self._paused and not self._last:
             head, self._last = Head(), True
-            self._send(head, plain(408, "the message was not complete in time", _admin(head.admin)))
+            self._send(head, plain(408, "the message was not complete in time", admin_protocol(head.admin)))
         else:
             self._transport.abort()
 
@@ -232,30 +213,34 @@ class Connection(asyncio.Protocol):
         if self._busy or self._paused or self._last or not self._waiting:
             return
         request = self._waiting.popleft()
-        self._busy = True
-        self._door.admission.under_way += 1
-        self.deadline = inf  # it is our turn now; the database has deadlines of its own
+        self._begin()
         if request.fault is not None:
             self._last = True
             fault = request.fault
-            self._send(request.head, plain(fault.status, fault.text, _admin(request.head.admin)))
+            self._send(request.head, plain(fault.status, fault.text, admin_protocol(request.head.admin)))
         elif request.head.target == _PATH and request.head.method == "POST":
             self._esipa(request)
         else:
             self._door.spawn(self._hand_over(request))
 
+    def _begin(self) -> None:
+        self._busy = True
+        self._door.admission.under_way += 1
+        self.deadline = inf  # it is our turn now; the database has deadlines of its own
+
     def _esipa(self, request: Request) -> None:
         head = request.head
         if head.content_type not in (_MEDIA_TYPE, None) and not binding.is_asn1(head.content_type.decode("latin-1")):
-            self._send(head, binding.wrong_media_type(_admin(head.admin)))
+            self._send(head, binding.wrong_media_type(admin_protocol(head.admin)))
             return
-        if (refusal := self._door.admission.refusal(_admin(head.admin))) is not None:
+        admission = self._door.admission
+        if admission.is_full and (refusal := admission.refusal(admin_protocol(head.admin))) is not None:
             self._send(head, refusal)
             return
         try:
             received = binding.read(request.body)
         except Malformed as error:
-            self._send(head, binding.refusal(error, _admin(head.admin)))
+            self._send(head, binding.refusal(error, admin_protocol(head.admin)))
             return
         if (eid := polled_eid(received)) is not None:
             self.polled = eid
@@ -264,38 +249,28 @@ class Connection(asyncio.Protocol):
                 self._head, self._poll = head, received
                 self._door.gathering.ask(received, self)
             case Provided():
-                self._door.collecting.bring(received, self._responder(head, received))
+                self._door.collecting.bring(received, partial(self._respond, head, received))
             case _:
                 self._door.spawn(self._answer(head, received))
 
-    def _responder(self, head: Head, received: Received) -> Callable[[bytes | EimError | None], None]:
-        """What those that answer many at once call with the answer; with None for one that is answered by itself."""
-
-        def respond(found: bytes | EimError | None) -> None:
-            self._respond(head, received, found)
-
-        return respond
-
     def _respond(self, head: Head, received: Received, found: bytes | EimError | None) -> None:
         if isinstance(found, bytes):
-            self._send(head, Answer(200, {"X-Admin-Protocol": _admin(head.admin)}, found, MEDIA_TYPE))
+            self._say(head, found)
         elif found is None:
             self._door.spawn(self._answer(head, received))
         else:
-            self._send(head, _refusal(found, _admin(head.admin)))
+            self._send(head, _refusal(found, admin_protocol(head.admin)))
 
     def _bare_poll(self, eid: bytes, admin: bytes, finds_nothing: bool, now: float) -> None:  # noqa: FBT001
         """What the general way would come to, for the request that comes most."""
         if finds_nothing and not self._door.draining and self._transport is not None:
             self.polled = Eid(eid)
             self.deadline = now + self._door.keep_alive
-            self._transport.write(self._door.say_nothing(admin))
+            self._transport.write(self._door.replies.nothing(admin))
             return
-        self._busy = True
+        self._begin()
         admission = self._door.admission
-        admission.under_way += 1
-        self.deadline = inf
-        if admission.is_full and (refusal := admission.refusal(_admin(admin))) is not None:
+        if admission.is_full and (refusal := admission.refusal(admin_protocol(admin))) is not None:
             self._send(_bare_head(admin), refusal)
             return
         self.polled = Eid(eid)
@@ -310,24 +285,23 @@ class Connection(asyncio.Protocol):
         if self._head is not None or not isinstance(admin, bytes):
             self.hear(NO_PACKAGE)
         elif self._last or self._paused or self._door.draining:
-            self._send(_bare_head(admin), Answer(200, {"X-Admin-Protocol": _admin(admin)}, NO_PACKAGE, MEDIA_TYPE))
+            self._end_with(_bare_head(admin), NO_PACKAGE)
         else:
-            self._busy = False
-            self._door.admission.under_way -= 1
-            if self._transport is not None:
-                self._transport.write(self._door.say_nothing(admin))
-                self._go_on()
+            self._write(self._door.replies.nothing(admin))
 
     def hear(self, found: bytes | EimError | None) -> None:
         """The answer to who polled; None: find it by itself; or why there is none."""
         head, poll = self._head, self._poll
         if head is None or isinstance(poll, bytes):
-            head = _bare_head(poll if isinstance(poll, bytes) else b"")
-            poll = bare_poll(self.polled or b"")
+            admin = poll if isinstance(poll, bytes) else b""
+            if isinstance(found, bytes) and not self._last and not self._door.draining:
+                self._write(self._door.replies.message(admin, found))
+                return
+            head, poll = _bare_head(admin), bare_poll(self.polled or b"")
         self._respond(head, poll, found)
 
     async def _answer(self, head: Head, received: Received) -> None:
-        admin = _admin(head.admin)
+        admin = admin_protocol(head.admin)
         try:
             answer = await binding.answer_to(self._door.esipa, received, Source(self.peer, self.polled), admin)
         except EimError as error:
@@ -346,12 +320,30 @@ class Connection(asyncio.Protocol):
             self._put(head, answered.status, answered.headers, answered.body)
         except Exception:  # noqa: BLE001 - one request's fault is not the others'
             _log.exception("door.failed")
-            self._send(head, plain(500, "internal error", _admin(head.admin)))
+            self._send(head, plain(500, "internal error", admin_protocol(head.admin)))
 
     # --- Answers ----------------------------------------------------------------------------------------------------
 
+    def _say(self, head: Head, message: bytes) -> None:
+        """Answer with an ESipa message."""
+        if self._last or not head.keep_alive or self._door.draining:
+            self._end_with(head, message)
+        else:
+            self._write(self._door.replies.message(head.admin, message))
+
+    def _end_with(self, head: Head, message: bytes) -> None:
+        self._send(head, Answer(200, {"X-Admin-Protocol": admin_protocol(head.admin)}, message, MEDIA_TYPE))
+
+    def _write(self, octets: bytes) -> None:
+        """A whole answer, on a connection that is kept."""
+        self._busy = False
+        self._door.admission.under_way -= 1
+        if self._transport is not None:
+            self._transport.write(octets)
+            self._go_on()
+
     def _send(self, head: Head, answer: Answer) -> None:
-        self._put(head, answer.status, _headers(answer), answer.body)
+        self._put(head, answer.status, headers_of(answer), answer.body)
 
     def _put(self, head: Head, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         if self._busy:
@@ -361,7 +353,7 @@ class Connection(asyncio.Protocol):
             return
         kept = [each for each in headers if each[0] != b"connection"]
         last = self._last or not head.keep_alive or self._door.draining or len(kept) < len(headers)
-        octets = self._door.write(status, kept, _CLOSE if last else b"")
+        octets = self._door.replies.write(status, kept, _CLOSE if last else b"")
         self._transport.write(octets if head.method == "HEAD" else octets + body)
         if last:
             self._close()
@@ -384,20 +376,8 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-def _admin(asked: bytes) -> str:
-    return binding.admin_protocol(asked.decode("latin-1")) if asked else binding.ADMIN_PROTOCOL
-
-
 def _bare_head(admin: bytes) -> Head:
     return Head("POST", _PATH, admin=admin)
-
-
-def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
-    headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
-    if answer.media_type is not None:
-        headers.append((b"content-length", b"%d" % len(answer.body)))
-        headers.append((b"content-type", answer.media_type.encode()))
-    return headers
 
 
 def _refusal(error: EimError, admin: str) -> Answer:
