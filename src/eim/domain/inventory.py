@@ -24,7 +24,10 @@ _CHANGING: Final = (Enable, Disable, Delete, SetFallbackAttribute, UnsetFallback
 
 def enabled(profiles: Sequence[Profile]) -> Profile | None:
     """The profile the card uses now, as far as we know."""
-    return next((p for p in profiles if p.state is ProfileState.ENABLED), None)
+    for profile in profiles:
+        if profile.state is ProfileState.ENABLED:
+            return profile
+    return None
 
 
 def changes_profiles(step: Step) -> bool:
@@ -41,9 +44,8 @@ def after(profiles: Sequence[Profile], step: Step) -> tuple[Profile, ...]:
             return tuple(_in_state(p, ProfileState.DISABLED) if p.iccid == step.iccid else p for p in profiles)
         case Enable():
             known = _with(profiles, step.iccid)
-            return tuple(
-                _in_state(p, ProfileState.ENABLED if p.iccid == step.iccid else ProfileState.DISABLED) for p in known
-            )
+            on, off, iccid = ProfileState.ENABLED, ProfileState.DISABLED, step.iccid
+            return tuple([_in_state(p, on if p.iccid == iccid else off) for p in known])
         case SetFallbackAttribute():
             known = _with(profiles, step.iccid)
             return tuple(msgspec.structs.replace(p, fallback=p.iccid == step.iccid) for p in known)
@@ -132,7 +134,7 @@ def _merged(known: Profile, said: Profile, tags: frozenset[int]) -> Profile:
 
 
 def _with(profiles: Sequence[Profile], iccid: Iccid) -> Sequence[Profile]:
-    if any(p.iccid == iccid for p in profiles):
+    if iccid in [p.iccid for p in profiles]:
         return profiles
     return [*profiles, Profile(iccid, ProfileState.DISABLED)]
 

@@ -95,8 +95,11 @@ def outcome_of(steps: Sequence[Step], codes: Sequence[Code]) -> Outcome:
 
     A rollback that went well overrules the results before it: the card took the change back (SGP.32 section 3.3.2).
     """
-    if len(steps) == 1 and (deviating := _deviating(steps[0], codes)) is not None:
-        return deviating
+    if len(steps) == 1:
+        if len(codes) == 1 and codes[0].kind == name_of(steps[0]):
+            return _ended(_judged(steps[0], codes[0].code, 0))
+        if (deviating := _deviating(steps[0], codes)) is not None:
+            return deviating
     ended = _each(steps, codes)
     rollback = next((_name(ROLLBACK, code.code) for code in codes if code.kind == "rollback"), None)
     if rollback == OK:
@@ -149,8 +152,12 @@ def _each(steps: Sequence[Step], codes: Sequence[Code]) -> tuple[StepOutcome, ..
     return tuple(ended)
 
 
+def _ended(alone: StepOutcome) -> Outcome:
+    return Outcome(State.DONE if alone.done else State.FAILED, alone.reason, steps=(alone,))
+
+
 def _judged(step: Step, code: int | None, place: int) -> StepOutcome:
-    reason = _name(CODES[kind_of((step,))], code)
+    reason = _name(CODES[kind_of((step,))], code) if code else OK
     done = reason == OK or (isinstance(step, DeleteEim) and reason == _LAST_EIM_DELETED)
     return StepOutcome(name_of(step), reason, done, code, place, _about(step))
 

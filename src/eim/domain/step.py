@@ -167,6 +167,7 @@ _KINDS: Final[Mapping[type, Kind]] = {
     RenewAssociation: Kind.RENEW,
     DataRequest: Kind.DATA_REQUEST,
 }
+_NAMES: Final[Mapping[type, str]] = {step: kind.value for step, kind in _KINDS.items()}
 SINCE: Final[Mapping[Kind, Speaks]] = {
     Kind.SET_FALLBACK: Speaks.V1_1,
     Kind.UNSET_FALLBACK: Speaks.V1_1,
@@ -201,7 +202,7 @@ def kind_of(steps: Sequence[Step]) -> Kind:
 
 def name_of(step: Step) -> str:
     """The standard's name of it: setFallbackAttribute."""
-    return _KINDS[type(step)].value
+    return _NAMES[type(step)]
 
 
 def is_eco(step: Step) -> bool:

@@ -83,6 +83,7 @@ NO_PACKAGE: Final = bytes.fromhex("BF4F03020101")
 
 _POLL: Final = 0xBF4F
 _PROVIDE: Final = 0xBF50
+_PROVIDE_OCTETS: Final = _PROVIDE.to_bytes(2, "big")
 _HANDLE: Final = 0xBF3D
 _EID_OCTETS: Final = 16
 _INVALID_EID: Final = 3
@@ -115,11 +116,11 @@ def receive(octets: bytes) -> Received:
     plain = read_plain_poll(octets)
     if plain is not None:
         return _plain_poll(octets, plain)
+    if octets.startswith(_PROVIDE_OCTETS):
+        return _provided(sgp32.decode(ProvideEimPackageResult, octets), None, octets)
     tag, *_ = node = der.read_one(octets)
     if tag == _POLL:
         return _general_poll(octets)
-    if tag == _PROVIDE:
-        return _provided(sgp32.decode(ProvideEimPackageResult, octets), None, octets)
     if tag == _HANDLE:
         return _handled(octets)
     if tag in _STEPS:

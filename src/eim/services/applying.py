@@ -85,8 +85,9 @@ def pause_before_next_try(asked: Asked, outcome: Outcome, spread: float) -> floa
 
     spread  -1 to 1: where in the spread of such pauses this one lies
     """
-    took_effect = outcome.rollback is not None or any(step.done for step in outcome.steps)
-    if asked.state is not State.OUT or outcome.state is not State.FAILED or took_effect:
+    if asked.state is not State.OUT or outcome.state is not State.FAILED:
+        return None
+    if outcome.rollback is not None or any(step.done for step in outcome.steps):
         return None
     return retry.pause(outcome.reason, asked.attempts, asked.retries, spread)
 

@@ -6,7 +6,6 @@ they would have to look further for, ask the card again for, or raise an alarm a
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -40,7 +39,7 @@ class Said(msgspec.Struct, frozen=True):
     digest: bytes  # SHA-256 of its octets
 
 
-class Decided(msgspec.Struct, frozen=True, dict=True):
+class Decided(msgspec.Struct, frozen=True):
     """What one plain result does, as far as that is known without the card's profiles."""
 
     said: Said
@@ -48,21 +47,16 @@ class Decided(msgspec.Struct, frozen=True, dict=True):
     outcome: Outcome
     settings: dict[str, object]  # of the card: these are so now
     told: dict[str, object]  # for the operation's outcome, beside what the result itself says
-
-    @cached_property
-    def card(self) -> tuple[Bucket, Eid]:
-        return self.said.name.bucket, self.found.eid
+    card: tuple[Bucket, Eid]
+    lists: bool  # it is the whole inventory of its card
 
     @property
     def needs_profiles(self) -> bool:
         """Whether it can't be written without them."""
-        steps = zip(self.found.asked.steps, self.outcome.steps, strict=False)
-        return any(ended.done and not isinstance(step, _SETTINGS) for step, ended in steps)
-
-    @cached_property
-    def lists(self) -> bool:
-        """Whether it is the whole inventory of its card."""
-        return bool(self.outcome.steps) and applying.lists(self.found.asked.steps, self.outcome)
+        for step, ended in zip(self.found.asked.steps, self.outcome.steps, strict=False):
+            if ended.done and not isinstance(step, _SETTINGS):
+                return True
+        return False
 
     @property
     def claim(self) -> Claim:
@@ -110,17 +104,23 @@ def decide(said: Said, found: Found) -> Decided | None:
     if isinstance(result, ErrorSigned):
         if result.data.code in (settling.REPLAY, settling.OUT_OF_RANGE):
             return None
-        decided = Decided(said, found, Outcome(State.FAILED, package_error(result.data.code)), {}, {})
+        decided = _decided(said, found, Outcome(State.FAILED, package_error(result.data.code)), {}, {})
     else:
         outcome = outcome_of(asked.steps, applying.codes(asked, result))
-        settings, told = _learnt(asked.steps, outcome, result)
-        decided = Decided(said, found, outcome, settings, told)
+        decided = _decided(said, found, outcome, *_learnt(asked.steps, outcome, result))
         refuses = listing.refuses_tags(found.package, outcome)
         if refuses or not _is_fresh(found, result) or not _is_followed(decided, result):
             return None
     if applying.pause_before_next_try(asked, decided.outcome, 0.0) is not None:
         return None
     return decided
+
+
+def _decided(
+    said: Said, found: Found, outcome: Outcome, settings: dict[str, object], told: dict[str, object]
+) -> Decided:
+    lists = bool(outcome.steps) and applying.lists(found.asked.steps, outcome)
+    return Decided(said, found, outcome, settings, told, (said.name.bucket, found.eid), lists)
 
 
 def settle(decided: Decided, before: Sequence[Profile]) -> Settled | None:
@@ -152,12 +152,14 @@ def _is_fresh(found: Found, result: ResultSigned) -> bool:
 def _is_followed(decided: Decided, result: ResultSigned) -> bool:
     """Whether each step that went well is of a kind whose effect is plain, and none was taken back."""
     outcome, steps = decided.outcome, decided.found.asked.steps
-    if outcome.rollback is not None or any(element.kind == "rollback" for element in result.data.results):
+    if outcome.rollback is not None or "rollback" in [element.kind for element in result.data.results]:
         return False
-    done = [(step, ended) for step, ended in zip(steps, outcome.steps, strict=False) if ended.done]
-    if any(isinstance(step, ListProfileInfo) for step, _ in done):
-        return len(steps) == 1 and done[0][1].place is not None
-    return all(inventory.changes_profiles(step) or isinstance(step, _SETTINGS) for step, _ in done)
+    for step, ended in zip(steps, outcome.steps, strict=False):
+        if ended.done and isinstance(step, ListProfileInfo):
+            return len(steps) == 1 and ended.place is not None
+        if ended.done and not (inventory.changes_profiles(step) or isinstance(step, _SETTINGS)):
+            return False
+    return True
 
 
 def _learnt(
@@ -200,7 +202,7 @@ def _settled(decided: Decided, detail: dict[str, object], before: Sequence[Profi
     verdict = Verdict("verified", Match(found.signature_form, SignatureCoding.RAW, token))
     known = {profile.iccid: profile for profile in before}
     other = [profile for profile in now if known.get(profile.iccid) != profile] if now is not before else []
-    turned = tuple(profile for profile in other if _is_turned(known.get(profile.iccid), profile))
+    turned = tuple([profile for profile in other if _is_turned(known.get(profile.iccid), profile)])
     there = {profile.iccid for profile in now}
     return Settled(
         bucket=decided.said.name.bucket,
@@ -211,8 +213,8 @@ def _settled(decided: Decided, detail: dict[str, object], before: Sequence[Profi
         operation=found.asked.id,
         ending=applying.ending_of(found.asked, decided.outcome, detail),
         turned=turned,
-        changed=tuple(profile for profile in other if profile not in turned),
-        gone=tuple(iccid for iccid in known if iccid not in there),
+        changed=tuple([profile for profile in other if profile not in turned]),
+        gone=tuple([iccid for iccid in known if iccid not in there]),
     )
 
 
