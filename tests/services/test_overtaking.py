@@ -32,6 +32,8 @@ _ELIGIBLE = """
        AND (o.closes_at IS NULL OR o.closes_at > now())
      ORDER BY o.priority, o.ordinal LIMIT 1
 """
+_WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+_PACKAGES = "SELECT operation FROM packages WHERE eid = $1 ORDER BY number"
 _HEAD = "SELECT operation, counter, handed_at, highest_handed FROM mailbox WHERE eid = $1"
 
 
@@ -227,3 +229,26 @@ _DONE = "SELECT count(*) FROM operations WHERE order_id IS NOT NULL AND state = 
 
 def _rises(values: Sequence[int]) -> None:
     assert all(one < other for one, other in pairwise(values))
+
+
+async def test_what_happens_to_a_card_that_the_worker_waits_for_is_what_it_seals(database: Database) -> None:
+    """Its rows are locked before they are looked at: no package is made for what was withdrawn meanwhile, and what came
+    before the rest goes first."""
+    rig = await rigs.start(database)
+    await rig.onboard()
+    card = rig.cards[0]
+    await rig.visit(card)
+    before = len(await database.owner().fetch(_PACKAGES, card.eid))
+    gone, kept = [await rig.order(card, Kind.LIST_PROFILES) for _ in range(2)]
+    async with database.owner().acquire() as db, asyncio.timeout(20):
+        async with db.transaction():
+            await db.execute("SELECT 1 FROM euiccs WHERE eid = $1 FOR UPDATE", card.eid)
+            work = asyncio.create_task(rig.work())
+            while not await db.fetchval(_WAITING):  # noqa: ASYNC110 - another session waits
+                await asyncio.sleep(0.01)
+            await db.execute("UPDATE operations SET state = 'withdrawn', ended_at = now() WHERE id = $1", gone)
+            await db.execute("UPDATE operations SET priority = 10 WHERE id = $1", kept)
+        await work
+    made = await database.owner().fetch(_PACKAGES, card.eid)
+    assert [row["operation"] for row in made[before:]] == [kept]
+    assert (await rig.operation(gone))["state"] == "withdrawn"

@@ -108,13 +108,16 @@ class Sealer:
     async def seal(self, eids: Sequence[tuple[Bucket, Eid]], hold: Hold, ahead: int | None = None) -> int:
         """Seal what is due for `eids`, in one transaction; for how many of them there may be more to do at once.
 
+        Their rows are locked before anything is looked at, so what is planned stands until it is written: who orders
+        something or brings a result waits, or is seen. Give them in the order of their keys.
+
         0: nothing was sealed or taken back, so looking again at once would find the same. Raises Unworkable.
         ahead  how many packages at most for each now, of the one that are due; None: as many as there is room
         """
         async with transaction(self._pool) as db:
             await hold(db, [bucket for bucket, _ in eids])
-            seen = await work.look(db, eids)
-            plans = self._plans(seen)
+            await associations.hold(db, eids)
+            plans = self._plans(await work.look(db, eids))
             overtaken = [p for p in plans if p.overtaken]
             for each in overtaken:
                 await _take_back(db, each)
@@ -127,7 +130,7 @@ class Sealer:
             plans = [p if (p.bucket, p.eid) in allocated else _first(p) for p in plans]
             short = [p for p in plans if (p.bucket, p.eid) not in allocated]
             allocated |= await self._allocate(db, short) if short else {}
-            ours = await self._hold_good(db, [p for p in plans if (p.bucket, p.eid) in allocated], seen)
+            ours = [p for p in plans if (p.bucket, p.eid) in allocated]
             if ours:
                 await self._write(db, [Job(allocated[p.bucket, p.eid], p.seal) for p in ours])
             renewed = await self._look_after(db, short, allocated)
@@ -200,21 +203,6 @@ class Sealer:
         if not self._list_tags:
             made = [msgspec.structs.replace(a, plain_lists=True) for a in made]
         return {(a.bucket, a.eid): a for a in made}
-
-    async def _hold_good(self, db: Db, plans: Sequence[Plan], seen: Mapping[tuple[Bucket, Eid], Rows]) -> list[Plan]:
-        """Those of `plans` that still stand. The rows are locked only now: one that a result or an order overtook
-        meanwhile waits for the next round."""
-        now = await work.look(db, [(p.bucket, p.eid) for p in plans]) if plans else {}
-        changed = {at: rows for at, rows in now.items() if rows != seen[at]}
-        anew = {(p.bucket, p.eid): p.seal for p in self._plans(changed)}
-        return [p for p in plans if _stands(p, now, anew)]
-
-
-def _stands(
-    plan: Plan, now: Mapping[tuple[Bucket, Eid], Rows], anew: Mapping[tuple[Bucket, Eid], tuple[Open, ...]]
-) -> bool:
-    at = (plan.bucket, plan.eid)
-    return at in now and anew.get(at, plan.seal)[: len(plan.seal)] == plan.seal
 
 
 def _wanted(plan: Plan) -> Wanted:

@@ -22,6 +22,13 @@ _LOCK: Final = """
      WHERE e.bucket = $1 AND e.eid = $2
        FOR UPDATE OF e
 """
+_HOLD: Final = """
+    SELECT count(*)
+      FROM (SELECT 1
+              FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
+              JOIN euiccs e ON e.bucket = u.bucket AND e.eid = u.eid
+               FOR NO KEY UPDATE OF e) AS held
+"""
 _INTRODUCE: Final = """
     UPDATE euiccs SET introduced_at = coalesce(introduced_at, now()), association_token = $3, speaks = $4,
                       capabilities = capabilities || $5
@@ -71,21 +78,24 @@ _ALLOCATE: Final = """
            next_counter = e.next_counter + CASE WHEN e.trial_key = e.next_key THEN u.signed ELSE 0 END
       FROM unnest($1::smallint[], $2::bytea[], $3::integer[], $4::integer[], $5::integer[])
         AS u (bucket, eid, signed, total, most),
-           identities i,
-           (SELECT f.id AS identity, 0 AS number, f.key_name FROM identities f
-             UNION ALL SELECT n.identity, n.number, n.key_name FROM identity_keys n) AS k
+           identities i
      WHERE e.bucket = u.bucket AND e.eid = u.eid AND i.id = e.identity AND e.counter + u.signed <= u.most
-       AND k.identity = e.identity AND k.number = coalesce(e.trial_key, e.key_number)
- RETURNING e.bucket, e.eid, e.tenant, e.identity, i.eim_id, k.key_name, e.association_token, e.speaks,
-           e.packages - u.total AS number, k.number AS key_number,
+ RETURNING e.bucket, e.eid, e.tenant, e.identity, i.eim_id,
+           CASE WHEN coalesce(e.trial_key, e.key_number) = 0 THEN i.key_name
+                ELSE (SELECT n.key_name FROM identity_keys n
+                       WHERE n.identity = e.identity AND n.number = coalesce(e.trial_key, e.key_number)) END
+             AS key_name,
+           e.association_token, e.speaks,
+           e.packages - u.total AS number, coalesce(e.trial_key, e.key_number) AS key_number,
            CASE WHEN e.trial_key = e.next_key AND e.next_counter IS NOT NULL THEN e.next_counter ELSE e.counter END
              - u.signed AS counter,
            e.association + CASE WHEN e.trial_key = e.next_key AND e.next_counter IS NOT NULL THEN 1 ELSE 0 END
              AS association,
            e.counter >= 7549746 AND e.counter_alarmed_at IS NULL AS alarming,
            e.next_counter, e.plain_lists,
-           (SELECT s.public_key FROM identity_keys s WHERE s.identity = e.identity AND s.number = e.next_key)
-             AS next_public_key
+           CASE WHEN e.next_key IS NOT NULL
+                THEN (SELECT s.public_key FROM identity_keys s WHERE s.identity = e.identity AND s.number = e.next_key)
+             END AS next_public_key
 """
 _ALARMED: Final = "UPDATE euiccs SET counter_alarmed_at = now() WHERE bucket = $1 AND eid = $2"
 _MOVE_COUNTER: Final = """
@@ -195,6 +205,11 @@ async def lock(db: Db, bucket: Bucket, eid: Eid) -> Card | None:
     """The eUICC's row, locked until the transaction ends; None when nobody onboarded it."""
     row = await db.fetchrow(_LOCK, bucket, eid)
     return msgspec.convert(dict(row), Card) if row else None
+
+
+async def hold(db: Db, cards: Sequence[tuple[Bucket, Eid]]) -> None:
+    """Lock these eUICCs' rows until the transaction ends. Give them in the order of their keys."""
+    await db.execute(_HOLD, [bucket for bucket, _ in cards], [eid for _, eid in cards])
 
 
 async def introduce(

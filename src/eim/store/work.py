@@ -302,10 +302,7 @@ class Closed(msgspec.Struct, frozen=True):
 
 
 async def look(db: Db, eids: Sequence[tuple[Bucket, Eid]]) -> dict[tuple[Bucket, Eid], Rows]:
-    """All that is open for these eUICCs and due, each in (priority, ordinal) order, as the rows say it.
-
-    Two looks in one transaction that found the same are equal.
-    """
+    """All that is open for these eUICCs and due, each in (priority, ordinal) order, as the rows say it."""
     rows = await db.fetch(_OPEN, [bucket for bucket, _ in eids], [eid for _, eid in eids])
     return {at: list(found) for at, found in groupby(rows, key=_AT)}
 
