@@ -64,6 +64,14 @@ class Plan(msgspec.Struct, frozen=True):
     def of(cls, seed: int) -> "Plan":
         return cls(PAIRS[seed % len(PAIRS)], random.Random(seed).choice(list(Way)), seed)
 
+# What is out, or would go out next, is found by polls through its operation; and whatever waits is found as such.
+_LOST_HEADS: Final = """
+    SELECT m.number, o.state FROM mailbox m LEFT JOIN operations o ON o.bucket = m.bucket AND o.id = m.operation
+     WHERE m.sealed IS NOT NULL AND coalesce(o.state, '') NOT IN ('accepted', 'sealed', 'out', 'in_doubt')
+     UNION ALL
+    SELECT p.number, p.state FROM packages p WHERE p.state = 'waiting' AND NOT p.queued
+"""
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """One interleaving, and what was wrong after it."""
@@ -100,6 +108,7 @@ class Model:
         errors = self._scheduler.errors
         later = sum(isinstance(error, Unavailable) for error in errors.values())
         wrong = [f"{name} ended with {e!r}" for name, e in errors.items() if not isinstance(e, Unavailable)]
+        wrong += [f"head {row['number']} is {row['state']}" for row in await self._database.owner().fetch(_LOST_HEADS)]
         state = pair, await self._doer.scene.digest()
         if wrong or state not in self._settled:
             self._settled.add(state)

@@ -13,7 +13,7 @@ from eim.store.migrate import load
 _STORE: Final = Path(eim.__file__).parent / "store"
 # As the short question sees it: store/glances.py.
 _MAKES: Final = re.compile(
-    r"(INSERT INTO (?:operations|packages|requests))\b|UPDATE \w+(?: \w)?\s+SET (state = '(?:accepted|waiting|head)')"
+    r"(INSERT INTO (?:operations|packages|requests))\b|UPDATE \w+(?: \w)?\s+SET (state = '(?:accepted|waiting|head|sealed|out|in_doubt)')"
     r"|SET (traced_until) ="
 )
 HINT: Final = "the service, by events.hint in the same transaction"
@@ -34,6 +34,11 @@ EXPECTED: Final = {
     ("traces.py", "traced_until"): "traces.switch, by announcements.announce",
     ("work.py", "INSERT INTO operations"): "nobody: it takes the place of a request, which was found",
     ("work.py", "state = 'accepted'"): "nobody: it was out, so its package was found",
+    ("work.py", "state = 'sealed'"): FRONT,
+    ("handouts.py", "state = 'out'"): FRONT,
+    ("mailbox.py", "state = 'out'"): FRONT,
+    ("work.py", "state = 'in_doubt'"): SEALED,
+    ("operations.py", "state = 'in_doubt'"): SEALED,
     ("jumps.py", "state = 'accepted'"): SEALED,
     ("mailbox.py", "state = 'accepted'"): SEALED,
     ("0005_take_back.sql", "state = 'accepted'"): SEALED,
@@ -45,6 +50,8 @@ EXPECTED: Final = {
     ("0036_expand_results.sql", "state = 'head'"): FRONT,
     ("0038_expand_heads.sql", "state = 'head'"): FRONT,
     ("0066_expand_heads_by_key.sql", "state = 'head'"): FRONT,
+    ("0084_expand_hot_heads.sql", "state = 'head'"): FRONT,
+    ("0084_expand_hot_heads.sql", "state = 'accepted'"): SEALED,
 }
 
 

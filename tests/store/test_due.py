@@ -119,6 +119,23 @@ async def test_who_is_due_is_found_behind_any_number_that_cannot_be_served(datab
     assert [each.eid for each in first + rest] == [eid for eid in resting if eid[15] & 7 > 5][:10]
 
 
+async def test_a_head_is_in_front_of_a_card_where_it_may_go_out(database: Database) -> None:
+    """Beside two that wait it fills the room for three: not behind a closed gate, and not after its window."""
+    await _cards(database, 1, 8, over=1)
+    owner, of = database.owner(), "WHERE bucket = 0 AND get_byte(eid, 15) "
+    await owner.execute("INSERT INTO gates (id, open) VALUES (9, false)")
+    await owner.execute(
+        "INSERT INTO packages (bucket, eid, number, operation, identity, speaks, sealed, gate, not_before, state) "
+        "SELECT 0, eid, n, gen_random_uuid(), 1, '1.2', '', 1, now(), 'waiting' FROM euiccs, generate_series(2, 3) AS n"
+    )
+    await owner.execute(f"UPDATE mailbox SET number = 1, sealed = '\\xBF51' {of} & 3 <> 0")
+    await owner.execute(f"UPDATE mailbox SET gate = 9 {of} & 3 = 2")
+    await owner.execute(f"UPDATE mailbox SET closes_at = now() - interval '1 s' {of} & 3 = 3")
+    async with transaction(database.pool(DbRole.WORKER)) as db:
+        found = await due.ask(db, _EVERY, Question(slow=False))
+    assert sorted(each.eid[15] & 3 for each in found) == [0, 0, 2, 2, 3, 3]
+
+
 async def test_a_tenant_with_everything_in_one_bucket_has_its_turns_too(database: Database) -> None:
     await _cards(database, 1, 3000, over=1024)
     await _cards(database, 2, 300, over=1)

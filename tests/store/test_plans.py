@@ -14,13 +14,14 @@ from tests.database import Database
 # Of all that is open, waits or is linked: read without a key, they hold what a whole campaign has open.
 _OF_ALL: Final = {
     *("operations_open", "operations_due", "operations_sealable", "operations_held"),
-    *("packages_in_front", "packages_with_octets", "audit_links_bucket_audit_key", "audit_links_pkey"),
+    *("packages_queued", "packages_by_age", "audit_links_bucket_audit_key", "audit_links_pkey"),
 }
 _OUT: Final = """
     INSERT INTO packages (bucket, eid, number, operation, identity, speaks, sealed, gate, not_before, state)
     SELECT n % 1024, decode(lpad(n::text, 32, '0'), 'hex'), 1, gen_random_uuid(), 1, '1.3', '\\xBF51', 1, now(), 'head'
       FROM generate_series(1, $1::integer) AS n
 """
+_HOT: Final = "SELECT pg_stat_get_xact_tuples_hot_updated('packages'::regclass)"
 _STATEMENTS: Final = {
     "what results answer": (DbRole.DEVICE, settled._FIND),
     "the end of operations": (DbRole.DEVICE, settled._END),
@@ -77,6 +78,15 @@ async def test_the_packages_that_are_answered_are_found_by_their_keys(database: 
     nodes = await _planned(database, DbRole.WORKER, ends)
     (scan,) = [node for node in nodes if node.get("Index Name")]
     assert "eid =" in scan.get("Index Cond", ""), scan["Index Name"]
+
+
+async def test_the_end_of_a_head_is_no_entry_in_any_index(database: Database) -> None:
+    async with transaction(database.owner()) as db:
+        await db.execute(_OUT, 5)
+        await db.execute("UPDATE packages SET queued = false")
+        before = await db.fetchval(_HOT)
+        await db.execute("UPDATE packages SET state = 'ended'")
+        assert await db.fetchval(_HOT) - before == 5
 
 
 async def test_the_records_to_be_linked_are_found_by_their_time(database: Database) -> None:

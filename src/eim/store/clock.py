@@ -26,7 +26,7 @@ _HEADS: Final = """
 _WAITING: Final = """
     UPDATE packages p SET not_before = o.not_before
       FROM operations o
-     WHERE p.bucket = ANY ($1::smallint[]) AND p.state IN ('head', 'waiting') AND p.not_before > now()
+     WHERE p.bucket = ANY ($1::smallint[]) AND p.queued AND p.state = 'waiting' AND p.not_before > now()
        AND o.bucket = p.bucket AND o.id = p.operation AND o.not_before <= now()
 """
 

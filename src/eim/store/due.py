@@ -40,8 +40,10 @@ _DEPTHS: Final = """
        AND g.open AND (o.closes_at IS NULL OR o.closes_at > now()) AND e.handed_over_at IS NULL
        AND (o.kind = 'ipaEuiccDataRequest'
             OR e.introduced_at IS NOT NULL AND (e.stalled IS NULL OR o.kind = 'renewAssociation'))
+       AND NOT EXISTS (SELECT 1 FROM mailbox m
+                        WHERE m.bucket = o.bucket AND m.eid = o.eid AND m.number IS NOT NULL)
        AND NOT EXISTS (SELECT 1 FROM packages k
-                        WHERE k.bucket = o.bucket AND k.eid = o.eid AND k.state IN ('waiting', 'head'))
+                        WHERE k.bucket = o.bucket AND k.eid = o.eid AND k.queued AND k.state = 'waiting')
      GROUP BY t.name, i.curve = 'brainpoolP256r1'
 """
 _SLOW: Final = "SELECT EXISTS (SELECT 1 FROM identities WHERE curve = 'brainpoolP256r1')"

@@ -127,8 +127,8 @@ _ADD_OPERATION: Final = """
 """
 _ADD_PACKAGE: Final = """
     INSERT INTO packages (bucket, eid, identity, number, operation, counter, transaction, token, speaks, sealed, state,
-                          key_number, association, gate, not_before)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, now())
+                          key_number, association, gate, not_before, queued)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, now(), false)
 """
 _ADD_MAILBOX: Final = "INSERT INTO mailbox (bucket, eid, tenant) VALUES ($1, $2, $3)"
 _PUT_OUT: Final = """

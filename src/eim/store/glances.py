@@ -42,12 +42,13 @@ _FULL: Final = """
         OR r.is
         OR o.is
 """
-# What is sealed has a package in front (packages_in_front): the head, or what is to become it.
+# What is sealed for a card, or out with it, is an operation that is open: also one in doubt, after which it is looked at.
 _SHORT: Final = """
     SELECT u.n, w.sealed
       FROM unnest($1::smallint[], $2::bytea[]) WITH ORDINALITY AS u (bucket, eid, n),
-           LATERAL (SELECT true AS sealed FROM packages
-                     WHERE packages.bucket = u.bucket AND packages.eid = u.eid AND state IN ('waiting', 'head')
+           LATERAL (SELECT true AS sealed FROM operations
+                     WHERE operations.bucket = u.bucket AND operations.eid = u.eid
+                       AND state IN ('sealed', 'out', 'in_doubt')
                     UNION ALL
                     SELECT false FROM requests WHERE requests.bucket = u.bucket AND requests.eid = u.eid
                     UNION ALL

@@ -40,8 +40,10 @@ _OLDEST_DUE: Final = """
       JOIN gates g ON g.id = o.gate
      WHERE o.state = 'accepted' AND o.not_before <= now() AND g.open
        AND (o.kind = 'ipaEuiccDataRequest' OR e.introduced_at IS NOT NULL)
+       AND NOT EXISTS (SELECT 1 FROM mailbox m
+                        WHERE m.bucket = o.bucket AND m.eid = o.eid AND m.number IS NOT NULL)
        AND NOT EXISTS (SELECT 1 FROM packages p
-                        WHERE p.bucket = o.bucket AND p.eid = o.eid AND p.state IN ('waiting', 'head'))
+                        WHERE p.bucket = o.bucket AND p.eid = o.eid AND p.queued AND p.state = 'waiting')
 """
 _DOUBTS: Final = """
     SELECT count(*)

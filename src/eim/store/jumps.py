@@ -38,7 +38,9 @@ _RAISE: Final = """
     SELECT count(*) FROM raised
 """
 _HOLD: Final = "SELECT eid FROM mailbox WHERE bucket = $1 ORDER BY eid FOR UPDATE"
-_KILL_WAITING: Final = "UPDATE packages SET state = 'dead' WHERE bucket = $1 AND state = 'waiting'"
+_KILL_WAITING: Final = """
+    UPDATE packages SET state = 'dead', queued = false WHERE bucket = $1 AND queued AND state = 'waiting'
+"""
 _KILL_HEADS: Final = """
     UPDATE packages p SET state = 'dead'
       FROM mailbox m

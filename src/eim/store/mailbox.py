@@ -26,7 +26,7 @@ _LOOK: Final = """
            m.handed_at IS NULL
                AND NOT (m.not_before <= now() AND (m.closes_at IS NULL OR m.closes_at > now()) AND g.open)
                AND EXISTS (SELECT 1 FROM packages w JOIN gates wg ON wg.id = w.gate
-                            WHERE w.bucket = $1 AND w.eid = $2 AND w.state = 'waiting' AND wg.open
+                            WHERE w.bucket = $1 AND w.eid = $2 AND w.queued AND w.state = 'waiting' AND wg.open
                               AND w.not_before <= now() AND (w.closes_at IS NULL OR w.closes_at > now())) AS stuck,
            EXISTS (SELECT 1 FROM operations o JOIN gates og ON og.id = o.gate
                     WHERE o.bucket = $1 AND o.eid = $2 AND o.state = 'accepted' AND o.not_before <= now() AND og.open
@@ -90,11 +90,15 @@ _TAKE: Final = """
 # Nothing is handed out between looking and taking back.
 _HOLD: Final = "SELECT 1 FROM mailbox WHERE bucket = $1 AND eid = $2 FOR UPDATE"
 # What was never handed out may be unsealed; its counter is lost, gaps are harmless.
-_KILL: Final = """
+_KILL_WAITING: Final = """
+    UPDATE packages SET state = 'dead', queued = false
+     WHERE bucket = $1 AND eid = $2 AND queued AND state = 'waiting'
+"""
+_KILL_HEAD: Final = """
     UPDATE packages p SET state = 'dead'
       FROM mailbox m
-     WHERE p.bucket = $1 AND p.eid = $2 AND m.bucket = $1 AND m.eid = $2
-       AND (p.state = 'waiting' OR p.state = 'head' AND m.handed_at IS NULL)
+     WHERE p.bucket = $1 AND p.eid = $2 AND m.bucket = $1 AND m.eid = $2 AND p.number = m.number
+       AND p.state = 'head' AND m.handed_at IS NULL
 """
 _REOPEN: Final = """
     UPDATE operations o SET state = 'accepted'
@@ -140,7 +144,7 @@ _RAISE: Final = """
         SELECT DISTINCT ON (p.bucket, p.eid) p.bucket, p.eid, p.number, p.operation, p.counter, p.sealed, p.gate,
                p.not_before, p.closes_at
           FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
-          JOIN packages p ON p.bucket = u.bucket AND p.eid = u.eid AND p.state = 'waiting'
+          JOIN packages p ON p.bucket = u.bucket AND p.eid = u.eid AND p.queued AND p.state = 'waiting'
          ORDER BY p.bucket, p.eid, p.number
     ), raised AS (
         UPDATE mailbox m
@@ -150,7 +154,7 @@ _RAISE: Final = """
          WHERE m.bucket = n.bucket AND m.eid = n.eid AND m.sealed IS NULL
      RETURNING m.bucket, m.eid, m.number
     )
-    UPDATE packages p SET state = 'head'
+    UPDATE packages p SET state = 'head', queued = false
       FROM raised r
      WHERE p.bucket = r.bucket AND p.eid = r.eid AND p.number = r.number
 """
@@ -203,14 +207,16 @@ async def take(db: Db, bucket: Bucket, eid: Eid, deadline: float) -> Taken | Non
 async def unseal_behind(db: Db, bucket: Bucket, eid: Eid) -> None:
     """Take back what waits behind the head; it is accepted again. Lock the eUICC before."""
     await db.execute(_HOLD, bucket, eid)
-    await db.execute(_KILL, bucket, eid)
+    await db.execute(_KILL_WAITING, bucket, eid)
+    await db.execute(_KILL_HEAD, bucket, eid)
     await db.execute(_REOPEN, bucket, eid)
 
 
 async def unseal(db: Db, bucket: Bucket, eid: Eid) -> None:
     """Take back every seal that was never handed out; its operations are accepted again. Lock the eUICC before."""
     await db.execute(_HOLD, bucket, eid)
-    await db.execute(_KILL, bucket, eid)
+    await db.execute(_KILL_WAITING, bucket, eid)
+    await db.execute(_KILL_HEAD, bucket, eid)
     await db.execute(_REOPEN, bucket, eid)
     await db.execute(_EMPTY, bucket, eid)
 

@@ -17,10 +17,13 @@ from eim.store.work import Asked
 
 _INSERT: Final = """
     INSERT INTO packages (bucket, eid, number, operation, identity, counter, transaction, token, speaks, sealed, gate,
-                          not_before, key_number, association, closes_at, state)
-    SELECT * FROM unnest($1::smallint[], $2::bytea[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[],
-                         $7::bytea[], $8::bigint[], $9::text[], $10::bytea[], $11::integer[], $12::timestamptz[],
-                         $13::smallint[], $14::smallint[], $15::timestamptz[], $16::text[])
+                          not_before, key_number, association, closes_at, state, queued)
+    SELECT u.*, u.state = 'waiting'
+      FROM unnest($1::smallint[], $2::bytea[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[], $7::bytea[],
+                  $8::bigint[], $9::text[], $10::bytea[], $11::integer[], $12::timestamptz[], $13::smallint[],
+                  $14::smallint[], $15::timestamptz[], $16::text[])
+           AS u (bucket, eid, number, operation, identity, counter, transaction, token, speaks, sealed, gate,
+                 not_before, key_number, association, closes_at, state)
 """
 _AUDIT: Final = """
     INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)

@@ -40,8 +40,8 @@ _OPERATION: Final = """
 """
 _PACKAGE: Final = """
     INSERT INTO packages (bucket, eid, number, operation, identity, counter, transaction, token, speaks, sealed, gate,
-                          not_before, state)
-    SELECT $1, $2, $3, $4, e.identity, $5, $6, e.association_token, $7, $8, 1, now(), 'head'
+                          not_before, state, queued)
+    SELECT $1, $2, $3, $4, e.identity, $5, $6, e.association_token, $7, $8, 1, now(), 'head', false
       FROM euiccs e WHERE e.bucket = $1 AND e.eid = $2
 """
 _HEAD: Final = """

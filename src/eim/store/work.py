@@ -33,7 +33,8 @@ _OPEN: Final = """
                AS eligible,
            CASE WHEN m.sealed IS NOT NULL THEN 'taken'
                 WHEN EXISTS (SELECT 1 FROM packages w
-                              WHERE w.bucket = o.bucket AND w.eid = o.eid AND w.state = 'waiting') THEN 'behind'
+                              WHERE w.bucket = o.bucket AND w.eid = o.eid AND w.queued
+                                AND w.state = 'waiting') THEN 'behind'
                 ELSE 'free' END AS front
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
       JOIN euiccs e ON e.bucket = u.bucket AND e.eid = u.eid
