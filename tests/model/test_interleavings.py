@@ -127,14 +127,14 @@ def test_a_seed_says_every_step(postgres: Cluster) -> None:
 
 _UNDER_LOCK: Final = "FOR UPDATE OF e"
 _RESULTS: Final = frozenset({Action.RESULT, Action.LATE_RESULT})
-_NEVER_HANDED: Final = "OR p.state = 'head' AND m.handed_at IS NULL"
+_NEVER_HANDED: Final = "AND p.state = 'head' AND m.handed_at IS NULL"
 
 
 @pytest.mark.parametrize(
     ("module", "constant", "without", "instead"),
     [
         pytest.param(associations, "_LOCK", _UNDER_LOCK, "", id="nobody-locks-the-eUICC"),
-        pytest.param(mailbox, "_KILL", _NEVER_HANDED, "OR p.state = 'head'", id="what-is-out-is-unsealed"),
+        pytest.param(mailbox, "_KILL_HEAD", _NEVER_HANDED, "AND p.state = 'head'", id="what-is-out-is-unsealed"),
     ],
 )
 def test_a_seeded_fault_is_found(

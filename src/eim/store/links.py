@@ -17,16 +17,20 @@ _PREFETCH: Final = 2000
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Tenant by tenant, because that is how the index goes that listings have anyway: no index is kept for linking alone.
-# IS TRUE and LIMIT keep it to that index, and to one step in another for each record: what the tables held when they
-# were last counted says nothing about the last seconds. Both IN are looked up in a table of hashes, which = ANY would
-# not be: a thousand buckets and ten thousand records would be gone through for each record.
+# What is ORDERed BY here leaves the planner no other: whatever the tables held when they were last counted, it would
+# read a whole index of all that ever was for its order. LIMIT keeps the look for a link to one step for each record.
+# Both IN are looked up in a table of hashes, which = ANY would not be: a thousand buckets and ten thousand records
+# would be gone through for each record.
 _UNLINKED: Final = """
     SELECT a.bucket, a.id, a.tenant, a.at, a.actor, a.action, a.subject, a.data
       FROM tenants t
-      JOIN audit a ON a.tenant = t.id
-     WHERE a.at >= $2 AND (a.bucket IN (SELECT u.bucket FROM unnest($1::smallint[]) AS u (bucket))) IS TRUE
-       AND a.id NOT IN (SELECT k.id FROM unnest($4::uuid[]) AS k (id))
-       AND (SELECT l.seq FROM audit_links l WHERE l.bucket = a.bucket AND l.audit = a.id LIMIT 1) IS NULL
+     CROSS JOIN LATERAL (SELECT r.bucket, r.id, r.tenant, r.at, r.actor, r.action, r.subject, r.data
+                           FROM audit r
+                          WHERE r.tenant = t.id AND r.at >= $2
+                            AND (r.bucket IN (SELECT u.bucket FROM unnest($1::smallint[]) AS u (bucket))) IS TRUE
+                            AND r.id NOT IN (SELECT k.id FROM unnest($4::uuid[]) AS k (id))
+                          ORDER BY r.at, r.id OFFSET 0) AS a
+     WHERE (SELECT l.seq FROM audit_links l WHERE l.bucket = a.bucket AND l.audit = a.id LIMIT 1) IS NULL
      ORDER BY a.bucket, a.at, a.id LIMIT $3
 """
 _HEADS: Final = """

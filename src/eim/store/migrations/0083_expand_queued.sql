@@ -5,5 +5,5 @@
 ALTER TABLE packages ADD COLUMN queued boolean NOT NULL DEFAULT false; -- false: it doesn't wait, or not any more
 ALTER TABLE packages ALTER COLUMN queued SET DEFAULT true; -- true: it does if `state` says so
 UPDATE packages SET queued = true WHERE bucket >= 0 AND state = 'waiting';
-GRANT UPDATE (queued) ON packages TO eim_worker;
+GRANT UPDATE (queued) ON packages TO eim_device, eim_worker;
 GRANT SELECT (queued) ON packages TO eim_operator;
