@@ -64,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True):
     def of(cls, seed: int) -> "Plan":
         return cls(PAIRS[seed % len(PAIRS)], random.Random(seed).choice(list(Way)), seed)
 
+
 # What is out, or would go out next, is found by polls through its operation; and whatever waits is found as such.
 _LOST_HEADS: Final = """
     SELECT m.number, o.state FROM mailbox m LEFT JOIN operations o ON o.bucket = m.bucket AND o.id = m.operation

@@ -13,8 +13,8 @@ from eim.store.migrate import load
 _STORE: Final = Path(eim.__file__).parent / "store"
 # As the short question sees it: store/glances.py.
 _MAKES: Final = re.compile(
-    r"(INSERT INTO (?:operations|packages|requests))\b|UPDATE \w+(?: \w)?\s+SET (state = '(?:accepted|waiting|head|sealed|out|in_doubt)')"
-    r"|SET (traced_until) ="
+    r"(INSERT INTO (?:operations|packages|requests))\b|SET (traced_until) ="
+    r"|UPDATE \w+(?: \w)?\s+SET (state = '(?:accepted|waiting|head|sealed|out|in_doubt)')"
 )
 HINT: Final = "the service, by events.hint in the same transaction"
 ASKER: Final = "the service, by requests.hint in the same transaction"

@@ -42,7 +42,7 @@ _FULL: Final = """
         OR r.is
         OR o.is
 """
-# What is sealed for a card, or out with it, is an operation that is open: also one in doubt, after which it is looked at.
+# What is sealed for a card, or out with it, is an operation that is open; so is one in doubt, which is looked at then.
 _SHORT: Final = """
     SELECT u.n, w.sealed
       FROM unnest($1::smallint[], $2::bytea[]) WITH ORDINALITY AS u (bucket, eid, n),
