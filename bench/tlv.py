@@ -9,11 +9,13 @@ from typing import Any, Final, TypeAlias
 
 from bench import _records
 from bench._measuring import Size, conditions, size
-from eim._fast import esipa, package, tlv
+from eim._fast import esipa, package, provided, tlv
 from eim.asn1 import der, sgp32
+from eim.asn1.esipa import read_any_provided
 from eim.asn1.sgp32 import Enable, PsmoList
 from eim.protocol.esipa import receive
 from tests.reference import poll as slow_poll
+from tests.reference import provided as slow_provided
 from tests.reference import tlv as slow_tlv
 from tests.reference.compilers import own
 
@@ -120,6 +122,15 @@ def main(wanted: Size) -> None:
         ("receive", receive),
         ("twin", slow_poll.read_poll),
         ("asn1tools", lambda octets: referee.decode("GetEimPackageRequest", octets)),
+    )
+    usual = capture("08-psmo-enable-result")
+    line(
+        "result",
+        usual,
+        ("read_result", provided.read_result),
+        ("receive", receive),
+        ("in general", read_any_provided),
+        ("twin", slow_provided.read_result),
     )
     for name, octets in (("check-result", result), ("check-certs", data)):
         line(

@@ -11,6 +11,7 @@ import msgspec
 
 from eim import api, api_steps
 from eim._fast import esipa as native
+from eim._fast import provided as native_provided
 from eim._fast import tlv
 from eim.asn1 import der, sgp32
 from eim.asn1.sgp32 import PendingNotification, ProvideEimPackageResult
@@ -18,6 +19,7 @@ from eim.errors import EimError, Malformed, UntrustedCertificate
 from eim.protocol import certificates, esipa, explain, trust
 from eim.web.reading import Reader, Request
 from tests.reference import poll as slow_poll
+from tests.reference import provided as slow_provided
 from tests.reference import tlv as slow_tlv
 
 Target = Callable[[bytes], None]
@@ -139,6 +141,7 @@ def tlvs(octets: bytes) -> None:
     whole = (octets, 0, len(octets))
     assert _outcome(tlv.children, *whole) == _outcome(slow_tlv.children, *whole)
     assert native.read_poll(octets) == slow_poll.read_poll(octets)
+    assert native_provided.read_result(octets) == slow_provided.read_result(octets)
 
 
 def _outcome(call: Callable[..., Any], *arguments: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import structs
 
+from eim._fast.provided import read_result
 from eim.asn1 import der
 from eim.asn1.data import (
     DATA_TAG,
@@ -23,7 +24,15 @@ from eim.asn1.kinds import Integer, Null, Octets
 from eim.asn1.package_results import TAG as RESULT_TAG
 from eim.asn1.package_results import read_package_result, write_package_result
 from eim.asn1.packages import EID, TRANSACTION
-from eim.asn1.results import ErrorSigned, ErrorUnsigned, PackageResult, ResultSigned, Unreadable
+from eim.asn1.results import (
+    ErrorSigned,
+    ErrorUnsigned,
+    PackageResult,
+    ResultData,
+    ResultSigned,
+    Unreadable,
+    results_of_codes,
+)
 from eim.asn1.schema import Member, Opaque, Sequence, Tagged
 from eim.errors import Malformed
 
@@ -98,6 +107,7 @@ class HandleNotification(msgspec.Struct, frozen=True):
     carrier: Carrier = Carrier.PROVIDE
 
 
+_ENVELOPES: Final = (Envelope.BARE, Envelope.LIST, Envelope.RETRIEVED)  # by the number that the native reader gives
 PROVIDE_TAG: Final = 0xBF50
 HANDLE_TAG: Final = 0xBF3D
 TRIGGER_TAG: Final = 0xBF54
@@ -216,6 +226,18 @@ def read_provided(octets: bytes) -> ProvideEimPackageResult:
 
     A device whose message is refused sends it for ever, so what can't be understood is Unreadable, and no error.
     """
+    plain = read_result(octets)
+    if plain is not None:
+        (eid, envelope), (signed, signature, raw), said, codes = plain
+        results = results_of_codes(codes)
+        if results is not None:
+            result = ResultSigned(signed, ResultData(*said, results), signature, raw)
+            return ProvideEimPackageResult(result, eid, (), _ENVELOPES[envelope])
+    return read_any_provided(octets)
+
+
+def read_any_provided(octets: bytes) -> ProvideEimPackageResult:
+    """The same in the general way, which takes every form."""
     node = der.undouble(octets, der.read_one(octets))
     if node[0] != PROVIDE_TAG:
         raise Malformed(f"tag {node[0]:X} is no ProvideEimPackageResult")

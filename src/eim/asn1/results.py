@@ -4,7 +4,7 @@ Where a class has `raw`, that is the whole TLV as received; a value made by us l
 when there is one, so what came is never written anew.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -219,6 +219,17 @@ def read_result(data: bytes, node: Node) -> EuiccResult:
     except Malformed:
         pass
     return EuiccResult(node[0], "unknown", raw=raw)
+
+
+def results_of_codes(codes: Iterable[tuple[int, int, bytes]]) -> tuple[EuiccResult, ...] | None:
+    """The results whose (tag, code, octets) these are; None when one of them is of a kind that says something else."""
+    found = []
+    for tag, code, raw in codes:
+        kind = _CODES.get(tag)
+        if kind is None:
+            return None
+        found.append(EuiccResult(tag, kind, code, raw=raw))
+    return tuple(found)
 
 
 def _read_profiles(data: bytes, node: Node, raw: bytes) -> EuiccResult:
