@@ -12,6 +12,7 @@ import msgspec
 from eim.domain.ids import TenantId
 from eim.errors import BadConfiguration, Contended, DatabaseUnavailable
 from eim.store import Db
+from eim.store.columns import ask_quickly
 
 DEFAULT_SCHEMA: Final = "eim"
 _COMMAND_TIMEOUT_S: Final = 10.0
@@ -77,6 +78,7 @@ async def open_pool(dsn: str, role: DbRole, schema: str | None = None, size: int
     come back from use without a reset query: whoever changes a setting does it with SET LOCAL.
     Raises DatabaseUnavailable when nothing answers, BadConfiguration when the server refuses this login or role.
     """
+    ask_quickly()
     try:
         return await asyncpg.create_pool(
             dsn,
