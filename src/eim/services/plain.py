@@ -13,7 +13,7 @@ import msgspec
 from eim.asn1.sgp32 import ErrorSigned, ResultSigned, encode_association_token
 from eim.domain import drift, inventory
 from eim.domain.euicc import Profile, SignatureCoding, SignatureForm
-from eim.domain.ids import Bucket, Eid, TransactionId, bucket_in_transaction, bucket_of
+from eim.domain.ids import Bucket, Eid, Iccid, TransactionId, bucket_in_transaction
 from eim.domain.operation import State
 from eim.domain.outcome import Outcome, outcome_of, package_error
 from eim.domain.step import ConfigureImmediateEnable, GetRat, ListProfileInfo, SetDefaultDpAddress, Step
@@ -26,6 +26,8 @@ from eim.store.settled import Claim, Found, Name, Settled
 
 _HIGHEST: Final = 2**31 - 1  # what the columns hold
 _BESIDE: Final = 4  # notifications that a message may list beside its result; a change of profiles makes two
+_EID_SIZE: Final = 16  # octets
+_CURVES: Final = {curve.value: curve for curve in Curve}
 _SETTINGS: Final = (ConfigureImmediateEnable, GetRat, SetDefaultDpAddress)
 
 Signed = ResultSigned | ErrorSigned
@@ -76,14 +78,10 @@ def said(provided: Provided) -> Said | None:
     bucket = bucket_in_transaction(TransactionId(transaction)) if transaction else None
     if transaction is None or bucket is None or not 0 <= result.data.counter <= _HIGHEST:
         return None
-    eid = Eid(provided.eid) if provided.eid is not None and len(provided.eid) == len(_SOME_EID) else None
-    if eid is not None and bucket_of(eid) != bucket:
-        return None
+    # An EID of another bucket than the transaction's finds nothing, for both are asked for.
+    eid = Eid(provided.eid) if provided.eid is not None and len(provided.eid) == _EID_SIZE else None
     name = Name(bucket, eid, TransactionId(transaction), result.data.counter)
     return Said(name, result, hashlib.sha256(result.raw).digest())
-
-
-_SOME_EID: Final = bytes(16)
 
 
 def check(decided: Decided) -> Check | None:
@@ -92,7 +90,7 @@ def check(decided: Decided) -> Check | None:
     token = found.association_token
     if (token is None) is not (found.signature_form is SignatureForm.ZERO) or len(result.signature) != SIGNATURE_SIZE:
         return None
-    key = PublicKey(Curve(found.curve), found.public_key)
+    key = PublicKey(_CURVES[found.curve], found.public_key)
     return Check(key, result.signed + encode_association_token(token), result.signature)
 
 
@@ -200,10 +198,7 @@ def _settled(decided: Decided, detail: dict[str, object], before: Sequence[Profi
     found, result = decided.found, decided.said.result
     token = found.association_token if found.signature_form is SignatureForm.TOKEN else None
     verdict = Verdict("verified", Match(found.signature_form, SignatureCoding.RAW, token))
-    known = {profile.iccid: profile for profile in before}
-    other = [profile for profile in now if known.get(profile.iccid) != profile] if now is not before else []
-    turned = tuple([profile for profile in other if _is_turned(known.get(profile.iccid), profile)])
-    there = {profile.iccid for profile in now}
+    turned, changed, gone = _changes(before, now) if now is not before else ((), (), ())
     return Settled(
         bucket=decided.said.name.bucket,
         eid=found.eid,
@@ -213,9 +208,26 @@ def _settled(decided: Decided, detail: dict[str, object], before: Sequence[Profi
         operation=found.asked.id,
         ending=applying.ending_of(found.asked, decided.outcome, detail),
         turned=turned,
-        changed=tuple([profile for profile in other if profile not in turned]),
-        gone=tuple([iccid for iccid in known if iccid not in there]),
+        changed=changed,
+        gone=gone,
     )
+
+
+def _changes(
+    before: Sequence[Profile], now: Sequence[Profile]
+) -> tuple[tuple[Profile, ...], tuple[Profile, ...], tuple[Iccid, ...]]:
+    """The profiles of which only state and fallback attribute are others than before; those that are otherwise than
+    before, or were not there; those that are not there any more."""
+    left = {profile.iccid: profile for profile in before}
+    known = dict(left)
+    turned, changed = list[Profile](), list[Profile]()
+    for profile in now:
+        left.pop(profile.iccid, None)
+        was = known.get(profile.iccid)
+        if was is profile or was == profile:
+            continue
+        (turned if _is_turned(was, profile) else changed).append(profile)
+    return tuple(turned), tuple(changed), tuple(left)
 
 
 def _is_turned(before: Profile | None, now: Profile) -> bool:
