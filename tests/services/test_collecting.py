@@ -168,12 +168,14 @@ async def with_more_to_do(database: Database) -> Scene:
 
 
 async def with_something_strange(database: Database) -> Scene:
-    """What looks plain, and is not: by its signature, its operation, what it lists, or what else is in doubt."""
-    rig = await introduced(database, 5)
-    forged, withdrawn, doubtful, poorer, ordinary = rig.cards
+    """What looks plain, and is not: by its signature, EID or operation, what it lists, or what else is in doubt."""
+    rig = await introduced(database, 7)
+    forged, lending, borrowing, withdrawn, doubtful, poorer, ordinary = rig.cards
     await ask(rig, forged, *steps_of("enable", forged))
     message = await brought(rig, forged)
     made = [message[:-1] + bytes([message[-1] ^ 1])]
+    await ask(rig, borrowing, *steps_of("enable", borrowing))
+    made.append(rig.wrap(lending, rig.execute(borrowing, await polled(rig, borrowing))))  # under another card's EID
     operation = await ask(rig, withdrawn, *steps_of("enable", withdrawn))
     made.append(await brought(rig, withdrawn))
     await rig.operations.withdraw(SETUP, operation)
