@@ -38,7 +38,7 @@ _SETTLED: Final = (
                    AS of_all (issuer, state, carrier)
     """,
     "UPDATE operations SET state = 'done', ended_at = now() WHERE state <> 'done'",
-    "UPDATE packages SET state = 'ended' WHERE state <> 'ended'",
+    "UPDATE packages SET state = 'ended', queued = false WHERE state <> 'ended'",
     "UPDATE mailbox SET sealed = NULL, number = NULL, operation = NULL, counter = NULL WHERE sealed IS NOT NULL",
 )
 

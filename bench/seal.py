@@ -33,7 +33,7 @@ _ALONE_AT_MOST: Final = 100  # packages a round at batch 1
 _AHEAD: Final = 3
 _FORGET: Final = (
     "UPDATE operations SET state = 'done' WHERE state <> 'done'",
-    "UPDATE packages SET state = 'ended' WHERE state <> 'ended'",
+    "UPDATE packages SET state = 'ended', queued = false WHERE state <> 'ended'",
     "UPDATE mailbox SET sealed = NULL, number = NULL, operation = NULL, counter = NULL WHERE sealed IS NOT NULL",
     "VACUUM operations, packages, mailbox, euiccs",
 )

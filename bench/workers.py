@@ -25,7 +25,7 @@ _CREWS: Final = (1, 2, 4)
 _FORGET: Final = (
     "UPDATE gates SET open = false",
     "UPDATE operations SET state = 'done' WHERE state <> 'done'",
-    "UPDATE packages SET state = 'ended' WHERE state <> 'ended'",
+    "UPDATE packages SET state = 'ended', queued = false WHERE state <> 'ended'",
     "UPDATE mailbox SET sealed = NULL, number = NULL, operation = NULL, counter = NULL WHERE sealed IS NOT NULL",
 )
 _ORDER: Final = """

@@ -30,7 +30,7 @@ _MADE = "SELECT counter, count(*) AS times, count(DISTINCT sealed) AS different 
 _DONE = (
     "UPDATE operations SET state = 'done' WHERE state = 'sealed'",
     "UPDATE mailbox SET number = NULL, operation = NULL, counter = NULL, sealed = NULL",
-    "UPDATE packages SET state = 'ended' WHERE state <> 'ended'",
+    "UPDATE packages SET state = 'ended', queued = false WHERE state <> 'ended'",
 )
 
 

@@ -60,6 +60,16 @@ async def test_no_statement_reads_all_that_is_open_for_one(database: Database, n
     assert [node["Index Name"] for node in scans if not _has_key(node)] == []
 
 
+@pytest.mark.parametrize("name", ["the end of operations", "which cards have more to do"])
+async def test_whether_a_card_has_more_to_do_is_read_in_the_index_that_has_the_cards_in_front(
+    database: Database, name: str
+) -> None:
+    nodes = await _planned(database, *_STATEMENTS[name])
+    read = {node.get("Index Name") for node in nodes}
+    assert "operations_due" in read
+    assert "operations_sealable" not in read
+
+
 def _has_key(node: Mapping[str, Any]) -> bool:
     """Whether a step in the index is to one card, operation or record."""
     condition = node.get("Index Cond", "")

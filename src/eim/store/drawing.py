@@ -1,4 +1,4 @@
-"""Ids of rows that nobody names before they are there: of results, events and audit records.
+"""Ids of rows that nobody names before they are there: of results, events, audit records and requests.
 
 They are drawn here, many at once, for gen_random_uuid opens, reads and closes a file for each where Postgres is built
 without OpenSSL, as the embedded one is. That costs as much as the row.

@@ -10,6 +10,7 @@ from eim.domain import denial
 from eim.domain.ids import Bucket, Eid
 from eim.errors import Contended
 from eim.store import Db
+from eim.store.drawing import draw
 from eim.store.packages import Sealed
 
 # `due`: work exists that a worker can seal now, so a poll waits for it a moment instead of hearing "nothing".
@@ -79,7 +80,7 @@ _TAKE: Final = """
          WHERE o.bucket = $1 AND o.id = t.operation AND o.state IN ('accepted', 'sealed')
     ), audited AS (
         INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
-        SELECT $1, gen_random_uuid(), t.tenant, 'device', 'package.handed', t.operation::text,
+        SELECT $1, $4::uuid, t.tenant, 'device', 'package.handed', t.operation::text,
                jsonb_build_object('number', t.number, 'counter', t.counter)
           FROM taken t
          WHERE t.deliveries = 1
@@ -200,7 +201,8 @@ async def take(db: Db, bucket: Bucket, eid: Eid, deadline: float) -> Taken | Non
 
     deadline  seconds; a stop that is committed must not wait behind a slow hand-out (design 3.2)
     """
-    row = await db.fetchrow(_TAKE, bucket, eid, denial.of_eid(eid), timeout=deadline)
+    (record,) = draw([bucket])
+    row = await db.fetchrow(_TAKE, bucket, eid, denial.of_eid(eid), record, timeout=deadline)
     return Taken(row["operation"], row["sealed"], row["deliveries"]) if row else None
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from eim.domain.ids import Bucket, Eid
 from eim.store import Db
+from eim.store.drawing import draw
 
 
 class Ask(StrEnum):
@@ -24,7 +25,7 @@ class Ask(StrEnum):
 # not hold up one that is due now.
 _ADD: Final = """
     INSERT INTO requests (bucket, id, eid, kind, reason, not_before)
-    SELECT $1, gen_random_uuid(), $2, $3, $4, now() + make_interval(secs => $5)
+    SELECT $1, $6::uuid, $2, $3, $4, now() + make_interval(secs => $5)
      WHERE NOT EXISTS (SELECT 1 FROM requests r
                         WHERE r.bucket = $1 AND r.eid = $2 AND r.kind = $3
                           AND r.not_before <= now() + make_interval(secs => $5))
@@ -49,7 +50,8 @@ class Request(msgspec.Struct, frozen=True):
 
 async def add(db: Db, bucket: Bucket, eid: Eid, kind: Ask, reason: str, delay: float = 0.0) -> None:
     """Ask a worker; nothing happens when the same is asked already. `delay` in seconds."""
-    await db.execute(_ADD, bucket, eid, kind.value, reason, delay)
+    (request,) = draw([bucket])
+    await db.execute(_ADD, bucket, eid, kind.value, reason, delay, request)
 
 
 async def due(db: Db, buckets: Sequence[Bucket], limit: int) -> list[Request]:

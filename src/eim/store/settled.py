@@ -83,7 +83,8 @@ _DOUBTFUL: Final = """
 _RESOLVE: Final = "SELECT resolve_heads($1, $2, $3)"
 # As `results` keeps one and `work` ends its operation; of profiles, those of which only state or fallback attribute are
 # others. The answer: how many ended, after which of them others come, and whether any card has more to be done. LIMIT
-# keeps these looks to one row each: EXISTS would be answered by reading all that is accepted anywhere.
+# keeps these looks to one row each: EXISTS would be answered by reading all that is accepted anywhere. Said plainly, that
+# nothing is held would let the planner go through the index of due work, which has the cards behind identity and time.
 _END: Final = """
     WITH ended AS (
         UPDATE operations o SET state = u.state, outcome = u.outcome, ended_at = now()
@@ -117,7 +118,8 @@ _END: Final = """
            array_agg(e.id) FILTER (WHERE (SELECT true FROM operations o
                                            WHERE o.bucket = e.bucket AND o.after = e.id LIMIT 1)) AS followed,
            bool_or((SELECT true FROM operations o
-                     WHERE o.bucket = e.bucket AND o.eid = e.eid AND o.state = 'accepted' AND o.held IS NULL LIMIT 1)
+                     WHERE o.bucket = e.bucket AND o.eid = e.eid AND o.state = 'accepted'
+                       AND coalesce(o.held, '') = '' LIMIT 1)
                    OR (SELECT true FROM requests r WHERE r.bucket = e.bucket AND r.eid = e.eid LIMIT 1)) AS more
       FROM ended e
 """
@@ -149,7 +151,8 @@ _HINT: Final = """
     SELECT pg_notify('eim_work', u.bucket || ':' || encode(u.eid, 'hex'))
       FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
      WHERE (SELECT true FROM operations o
-             WHERE o.bucket = u.bucket AND o.eid = u.eid AND o.state = 'accepted' AND o.held IS NULL LIMIT 1)
+             WHERE o.bucket = u.bucket AND o.eid = u.eid AND o.state = 'accepted'
+               AND coalesce(o.held, '') = '' LIMIT 1)
         OR (SELECT true FROM requests r WHERE r.bucket = u.bucket AND r.eid = u.eid LIMIT 1)
 """
 

@@ -19,6 +19,7 @@ from eim.domain.operation import Kind, State
 from eim.domain.step import Details, Step, steps_of
 from eim.errors import Contended, Unworkable
 from eim.store import Db, dependents
+from eim.store.drawing import draw
 
 # Two partial indexes hold what is open, one of what waits and one of the rest: an eUICC's history is not looked at.
 _OPEN: Final = """
@@ -74,10 +75,10 @@ _END: Final = """
      RETURNING eid, tenant
     ), told AS (
         INSERT INTO events (bucket, id, eid, tenant, kind, data)
-        SELECT $1, gen_random_uuid(), e.eid, e.tenant, $5, $6 FROM ended e
+        SELECT $1, $7::uuid, e.eid, e.tenant, $5, $6 FROM ended e
     ), audited AS (
         INSERT INTO audit (bucket, id, tenant, actor, action, subject, data)
-        SELECT $1, gen_random_uuid(), e.tenant, 'device', $5, upper(encode(e.eid, 'hex')), $6 FROM ended e
+        SELECT $1, $8::uuid, e.tenant, 'device', $5, upper(encode(e.eid, 'hex')), $6 FROM ended e
     )
     SELECT EXISTS (SELECT 1 FROM operations WHERE bucket = $1 AND after = $2)
 """
@@ -335,7 +336,8 @@ async def read(db: Db, bucket: Bucket, operation: UUID) -> Asked | None:
 async def end(db: Db, bucket: Bucket, operation: UUID, ending: Ending) -> None:
     """Write how it ended. The caller checked the move with domain.operation.move, under the eUICC's lock."""
     state, happened = ending.state.value, f"operation.{ending.state.value}"
-    followed = await db.fetchval(_END, bucket, operation, state, dict(ending.outcome), happened, dict(ending.told))
+    said = (state, dict(ending.outcome), happened, dict(ending.told))
+    followed = await db.fetchval(_END, bucket, operation, *said, *draw([bucket, bucket]))
     if followed:
         await dependents.follow(db, bucket, operation, ending.state, "device")
 
