@@ -144,6 +144,17 @@ async def test_a_tenant_with_everything_in_one_bucket_has_its_turns_too(database
     assert [sum(each.tenant == tenant for each in found) for tenant in (1, 2)] == [50, 50]
 
 
+async def test_each_lane_finds_its_identities_among_those_of_the_other(database: Database) -> None:
+    for tenant in (1, 2, 3, 4):
+        await _cards(database, tenant, 6, over=2)
+    await database.owner().execute("UPDATE identities SET curve = 'brainpoolP256r1' WHERE id IN (2, 4)")
+    found = {}
+    async with transaction(database.pool(DbRole.WORKER)) as db:
+        for slow in (False, True):
+            found[slow] = [each.identity for each in await due.ask(db, _EVERY, Question(slow=slow))]
+    assert {slow: sorted(of) for slow, of in found.items()} == {False: [1] * 6 + [3] * 6, True: [2] * 6 + [4] * 6}
+
+
 async def test_who_became_due_lately_is_found_for_itself(database: Database) -> None:
     await _cards(database, 1, 50, over=8)
     newest = "UPDATE operations SET not_before = now() - interval '3 s' WHERE bucket = 3 AND get_byte(eid, 15) & 31 = 3"

@@ -83,8 +83,8 @@ _DOUBTFUL: Final = """
 _RESOLVE: Final = "SELECT resolve_heads($1, $2, $3)"
 # As `results` keeps one and `work` ends its operation; of profiles, those of which only state or fallback attribute are
 # others. The answer: how many ended, after which of them others come, and whether any card has more to be done. LIMIT
-# keeps these looks to one row each: EXISTS would be answered by reading all that is accepted anywhere. Said plainly, that
-# nothing is held would let the planner go through the index of due work, which has the cards behind identity and time.
+# keeps these looks to one row each: EXISTS would be answered by reading all that is accepted anywhere. That nothing is
+# held is not said plainly: the planner would go through the index of due work, which has no card in front.
 _END: Final = """
     WITH ended AS (
         UPDATE operations o SET state = u.state, outcome = u.outcome, ended_at = now()
