@@ -1,5 +1,6 @@
 """Requests cut anywhere read the same; what is refused is refused however it is cut."""
 
+import gc
 import itertools
 
 import pytest
@@ -74,6 +75,33 @@ def test_a_head_without_an_end_is_refused_at_its_limit(step: int) -> None:
 def test_after_a_refusal_nothing_is_read() -> None:
     taken = read([EMPTY, b"garbage\r\n\r\n", EMPTY])
     assert [request.fault is None for request in taken] == [True, False]
+
+
+@pytest.mark.parametrize("octets", [b"", EMPTY, FIXED[:40], CHUNKED[:-3], b"garbage\r\n\r\n"])
+def test_a_reader_that_was_closed_is_gone_without_the_garbage_collector(octets: bytes) -> None:
+    class Reading:
+        """As a connection does, it holds its reader and is told what came."""
+
+        def __init__(self) -> None:
+            self.reader = Reader(self.take, self.go_on, 100)
+
+        def take(self, request: Request) -> None:
+            self.taken = request
+
+        def go_on(self) -> None:
+            self.asked = True
+
+    gc.collect()
+    gc.disable()
+    try:
+        one = Reading()
+        one.reader.feed(octets)
+        one.reader.close()
+        one.reader.feed(EMPTY)
+        del one
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._reader.close()
         self._waiting.clear()
         self._door.wheel.remove(self)
         self._door.connections.discard(self)
