@@ -16,7 +16,7 @@ import structlog
 
 from eim.errors import BadConfiguration, DatabaseUnavailable
 from eim.postgres import home as homes
-from eim.postgres import processes
+from eim.postgres import memory, processes
 from eim.postgres.home import Home
 from eim.store import roles
 from eim.store.connect import DbRole
@@ -25,8 +25,10 @@ _SETTINGS: Final = {
     "listen_addresses": "",  # no TCP: it lives beside any other Postgres
     "unix_socket_permissions": "0700",
     "max_connections": "100",
-    "shared_buffers": "128MB",
-    "max_wal_size": "1GB",
+    # A page is logged whole when it is touched for the first time after a checkpoint: few of them in a campaign.
+    "max_wal_size": "2GB",
+    "min_wal_size": "512MB",
+    "checkpoint_timeout": "15min",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
@@ -52,7 +54,8 @@ class Embedded:
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self._folder = folder
-        self._settings = {**_SETTINGS, **(settings or {})}
+        ours = {"shared_buffers": memory.shared_buffers(memory.total())}
+        self._settings = {**_SETTINGS, **ours, **(settings or {})}
         self._home: Home | None = None
         self._lock: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
