@@ -35,8 +35,8 @@ _INSTALL: Final = """
     END
     $body$;
     CREATE FUNCTION is_findable(of_table text, r jsonb) RETURNS integer LANGUAGE sql AS $body$
-        SELECT CASE of_table WHEN 'packages' THEN (r ->> 'state' IN ('waiting', 'head'))::integer
-                             WHEN 'operations' THEN (r ->> 'state' = 'accepted')::integer
+        SELECT CASE of_table WHEN 'operations'
+                             THEN (r ->> 'state' IN ('accepted', 'sealed', 'out', 'in_doubt'))::integer
                              WHEN 'requests' THEN 1
                              ELSE (r ->> 'traced_until' IS NOT NULL)::integer END
     $body$;
@@ -52,7 +52,6 @@ _INSTALL: Final = """
         RETURN NULL;
     END
     $body$;
-    CREATE TRIGGER watch AFTER INSERT OR UPDATE OR DELETE ON packages FOR EACH ROW EXECUTE FUNCTION watch_findable();
     CREATE TRIGGER watch AFTER INSERT OR UPDATE OR DELETE ON operations FOR EACH ROW EXECUTE FUNCTION watch_findable();
     CREATE TRIGGER watch AFTER INSERT OR UPDATE OR DELETE ON requests FOR EACH ROW EXECUTE FUNCTION watch_findable();
     CREATE TRIGGER watch AFTER INSERT OR UPDATE OR DELETE ON euiccs FOR EACH ROW EXECUTE FUNCTION watch_findable();

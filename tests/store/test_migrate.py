@@ -100,6 +100,29 @@ async def test_a_migration_killed_at_any_statement_is_completed_by_the_next_run(
     assert await _shape(empty) == await _shape(database)
 
 
+_QUEUED = frozenset({82, 83, 84, 96, 97})  # what came after 0095 to say what waits behind a head
+_PACKAGE = """
+    INSERT INTO packages (bucket, eid, number, operation, identity, speaks, sealed, gate, not_before, state)
+    VALUES (7, '\\x01', $1, gen_random_uuid(), 1, '1.3', '\\xBF51', 1, now(), $2)
+"""
+_WAITS = "SELECT number, queued FROM packages ORDER BY number"
+
+
+async def test_what_waits_is_known_of_packages_that_the_release_before_made_or_makes(empty: Database) -> None:
+    settings = session_settings(DbRole.OWNER, None)
+    connection = await asyncpg.connect(empty.dsn(DbRole.OWNER), server_settings=settings)
+    before = [each for each in load() if each.version not in _QUEUED and each.version <= 95]
+    await apply(connection, DEFAULT_SCHEMA, before)
+    for number, state in enumerate(("ended", "dead", "head", "waiting"), 1):
+        await connection.execute(_PACKAGE, number, state)
+    await apply(connection, DEFAULT_SCHEMA, load())
+    found = [tuple(row) for row in await connection.fetch(_WAITS)]
+    assert found == [(1, False), (2, False), (3, False), (4, True)]
+    await connection.execute(_PACKAGE, 5, "waiting")  # as that release goes on
+    assert (await connection.fetch(_WAITS))[-1]["queued"]
+    await connection.close()
+
+
 async def test_an_edited_file_is_noticed(database: Database) -> None:
     first, *rest = load()
     edited = (Migration(first.version, first.name, first.sql + "\n-- a word more"), *rest)
