@@ -22,11 +22,13 @@ _LOCK: Final = """
      WHERE e.bucket = $1 AND e.eid = $2
        FOR UPDATE OF e
 """
+# One after the other as they were given, however they are found: who locks many never waits for who waits for him.
 _HOLD: Final = """
     SELECT count(*)
       FROM (SELECT 1
-              FROM unnest($1::smallint[], $2::bytea[]) AS u (bucket, eid)
+              FROM unnest($1::smallint[], $2::bytea[]) WITH ORDINALITY AS u (bucket, eid, place)
               JOIN euiccs e ON e.bucket = u.bucket AND e.eid = u.eid
+             ORDER BY u.place
                FOR NO KEY UPDATE OF e) AS held
 """
 _INTRODUCE: Final = """
